@@ -1,0 +1,48 @@
+package broker
+
+import (
+	"context"
+	"time"
+)
+
+// SessionStore keeps what must outlive the process about durable sessions
+// (expiry interval above zero). gateway/store implements it.
+//
+// The asynchronous methods join the next group commit and call done once it is
+// on disk (or has failed); done must not block. Calls for one client take
+// effect in the order in which they were made. The duplicate records
+// themselves are written by the handler, in the event's commit.
+type SessionStore interface {
+	// LoadSessions returns every stored session. It is called once, before
+	// the broker listens.
+	LoadSessions(ctx context.Context) ([]SessionRecord, error)
+	// SaveSession writes the session, replacing the client's earlier one;
+	// where the epoch differs, the earlier epoch's inbound records go too.
+	SaveSession(rec SessionRecord, done func(error))
+	// DeleteSession removes the client's session and its inbound records.
+	DeleteSession(client string, done func(error))
+	// ForgetID removes the QoS 2 record of a packet id that was released by
+	// PUBREL.
+	ForgetID(client string, epoch uint64, packetID uint16, done func(error))
+}
+
+// SessionRecord is a durable session as it is stored.
+type SessionRecord struct {
+	Client string
+	// User is the identity that the session belongs to; nobody else may
+	// resume or take over the client id.
+	User  string
+	Epoch uint64
+	// Expiry is the session expiry interval; NeverExpires means what it says.
+	Expiry time.Duration
+	// Disconnected is when the client was last seen; zero while connected.
+	Disconnected time.Time
+	// Subscriptions is the broker's own encoding, opaque to the store.
+	Subscriptions []byte
+	// Inbound is filled by LoadSessions only.
+	Inbound []InboundRecord
+}
+
+// NeverExpires is the session expiry of 0xFFFFFFFF [MQTT5 3.1.2.11.2] and of a
+// 3.1.1 session with clean session off.
+const NeverExpires = time.Duration(1<<63 - 1)
