@@ -1,0 +1,83 @@
+package function
+
+import (
+	"encoding/json"
+	"path"
+)
+
+// Manifest is a headgate.yaml: the functions of one project.
+type Manifest struct {
+	Functions map[string]*Spec `yaml:"functions"`
+
+	source source
+}
+
+// Spec is one function as its author wrote it.
+type Spec struct {
+	// Name is the key under functions.
+	Name string `yaml:"-" json:"name"`
+	// Description is one line for lists.
+	Description string `yaml:"description" json:"description,omitempty"`
+	// Main is the file that holds the function, relative to the manifest:
+	// .js runs as it is, .c and .go are compiled, .wasm is taken as built.
+	Main string `yaml:"main" json:"main"`
+	// Build is a shell command that makes Main where it is a .wasm.
+	Build string `yaml:"build" json:"build,omitempty"`
+	// Triggers start the function; without any it runs on invoke alone.
+	Triggers []Trigger `yaml:"triggers" json:"triggers,omitempty"`
+	// Limits bound an invocation; unset ones have the defaults.
+	Limits Limits `yaml:"limits" json:"limits"`
+	// Retry says what follows a failed invocation of a durable event.
+	Retry Retry `yaml:"retry" json:"retry"`
+	// Permissions are what it may touch.
+	Permissions Permissions `yaml:"permissions" json:"permissions,omitzero"`
+	// Config is given to the function, to be changed without its code.
+	Config map[string]any `yaml:"config" json:"config,omitempty"`
+}
+
+// Trigger starts a function. Exactly one kind is set; MQTT is the kind there
+// is.
+type Trigger struct {
+	// MQTT is a topic filter with + and # and named captures in braces:
+	// farm/{field}/moisture.
+	MQTT string `yaml:"mqtt" json:"mqtt,omitempty"`
+	// QoS caps the quality of service of the subscription, 1 by default. An
+	// event is durable when both it and the message have at least 1.
+	QoS *int `yaml:"qos" json:"qos,omitempty"`
+	// OrderBy names the capture, or the data.field, whose value is the
+	// ordering key: events of one key run in order, one at a time.
+	OrderBy string `yaml:"order_by" json:"order_by,omitempty"`
+	// When is a condition over data, params, topic and config.
+	When string `yaml:"when" json:"when,omitempty"`
+	// Retained makes the trigger start for stored retained messages too.
+	Retained bool `yaml:"retained" json:"retained,omitempty"`
+}
+
+// EffectiveQoS is QoS or its default.
+func (t *Trigger) EffectiveQoS() byte {
+	if t.QoS == nil {
+		return 1
+	}
+	return byte(*t.QoS)
+}
+
+// ConfigJSON is the configuration as JSON per key, the form that guests see.
+func (s *Spec) ConfigJSON() (map[string][]byte, error) {
+	out := make(map[string][]byte, len(s.Config))
+	for k, v := range s.Config {
+		b, err := json.Marshal(v)
+		if err != nil {
+			return nil, err
+		}
+		out[k] = b
+	}
+	return out, nil
+}
+
+// Language is what Main is written in, by its ending: javascript, c, go or
+// wasm; empty when the ending is none of these.
+func (s *Spec) Language() string {
+	return languages[path.Ext(s.Main)]
+}
+
+var languages = map[string]string{".js": "javascript", ".mjs": "javascript", ".c": "c", ".go": "go", ".wasm": "wasm"}

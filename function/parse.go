@@ -1,0 +1,100 @@
+package function
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/goccy/go-yaml"
+	"github.com/goccy/go-yaml/ast"
+	"github.com/goccy/go-yaml/parser"
+)
+
+// ManifestName is the file that a project's functions are declared in.
+const ManifestName = "headgate.yaml"
+
+// MaxManifestBytes bounds a manifest.
+const MaxManifestBytes = 1 << 20
+
+// ReadManifest reads and checks the manifest at file.
+func ReadManifest(file string) (*Manifest, error) {
+	src, err := os.ReadFile(file)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, fmt.Errorf("no manifest at %s: run 'headgate new NAME' or name the project's folder", file)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read manifest: %w", err)
+	}
+	return ParseManifest(file, src)
+}
+
+// ParseManifest decodes and checks a manifest; file is what faults call it.
+// Every fault is in the error, each a Fault with its line.
+func ParseManifest(file string, src []byte) (*Manifest, error) {
+	if len(src) > MaxManifestBytes {
+		return nil, fmt.Errorf("%s: %d bytes, more than the %d a manifest may have", file, len(src), MaxManifestBytes)
+	}
+	m := &Manifest{source: source{file: file, text: src}}
+	if err := m.source.decode(m); err != nil {
+		return nil, err
+	}
+	for name, s := range m.Functions {
+		if s == nil {
+			continue
+		}
+		s.Name = name
+		s.Limits = s.Limits.WithDefaults()
+		s.Retry = s.Retry.WithDefaults()
+	}
+	if err := m.Validate(); err != nil {
+		return nil, err
+	}
+	return m, nil
+}
+
+// decode reads the source into v, strictly. An empty file leaves v alone.
+func (s *source) decode(v any) (err error) {
+	// The library panics on some malformed documents (found by fuzzing).
+	defer func() {
+		if p := recover(); p != nil {
+			err = &Fault{File: s.file, Message: "is not well-formed YAML: check brackets, quotes and indentation"}
+		}
+	}()
+	tree, err := parser.ParseBytes(s.text, 0)
+	if err != nil {
+		return s.yamlFault(err)
+	}
+	s.tree = tree
+	err = yaml.NewDecoder(bytes.NewReader(s.text), yaml.Strict()).Decode(v)
+	if err != nil && !errors.Is(err, io.EOF) {
+		return s.yamlFault(err)
+	}
+	return nil
+}
+
+// textNode is what the scalar types decode from: the node's own text, so that
+// a fault knows its place.
+func textNode(node ast.Node, unmarshal func([]byte) error) error {
+	scalar, ok := node.(ast.ScalarNode)
+	if !ok {
+		return &yaml.SyntaxError{Message: "expected a single value here", Token: node.GetToken()}
+	}
+	if err := unmarshal([]byte(fmt.Sprint(scalar.GetValue()))); err != nil {
+		return &yaml.SyntaxError{Message: err.Error(), Token: node.GetToken()}
+	}
+	return nil
+}
+
+// UnmarshalYAML decodes a size from a manifest or configuration.
+func (b *ByteSize) UnmarshalYAML(node ast.Node) error { return textNode(node, b.UnmarshalText) }
+
+// UnmarshalYAML decodes a count from a manifest or configuration.
+func (c *Count) UnmarshalYAML(node ast.Node) error { return textNode(node, c.UnmarshalText) }
+
+// UnmarshalYAML decodes a duration from a manifest or configuration.
+func (d *Duration) UnmarshalYAML(node ast.Node) error { return textNode(node, d.UnmarshalText) }
+
+// UnmarshalYAML decodes a rate from a manifest or configuration.
+func (r *Rate) UnmarshalYAML(node ast.Node) error { return textNode(node, r.UnmarshalText) }

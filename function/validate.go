@@ -1,0 +1,147 @@
+package function
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"path"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+)
+
+// NamePattern is what a function may be called.
+const NamePattern = `^[a-z][a-z0-9-]{0,62}$`
+
+var validName = regexp.MustCompile(NamePattern)
+
+// ValidName reports whether name may name a function.
+func ValidName(name string) bool { return validName.MatchString(name) }
+
+// Bounds of what a manifest may ask for.
+const (
+	minMemory      ByteSize = 64 << 10
+	maxMemory      ByteSize = 512 << 20
+	maxTimeout              = Duration(15 * time.Minute)
+	maxConcurrency          = 256
+	maxAttempts             = 100
+	maxTriggers             = 64
+)
+
+// Validate joins every fault of the manifest that can be told without looking
+// at other files.
+func (m *Manifest) Validate() error {
+	if len(m.Functions) == 0 {
+		return m.Fault("declares no function: add one under functions", "functions")
+	}
+	var faults []error
+	for _, name := range slices.Sorted(maps.Keys(m.Functions)) {
+		at := func(message string, path ...any) {
+			faults = append(faults, m.Fault(message, append([]any{"functions", name}, path...)...))
+		}
+		s := m.Functions[name]
+		if s == nil {
+			at("is empty: give it at least main")
+			continue
+		}
+		if !ValidName(name) {
+			at("a function's name starts with a letter and has only a-z, 0-9 and -, 63 at most")
+		}
+		s.validate(at)
+	}
+	return errors.Join(faults...)
+}
+
+func (s *Spec) validate(at func(string, ...any)) {
+	s.validateMain(at)
+	if len(s.Triggers) > maxTriggers {
+		at(fmt.Sprintf("%d triggers, more than the %d a function may have", len(s.Triggers), maxTriggers), "triggers")
+	}
+	for i := range s.Triggers {
+		s.Triggers[i].validate(func(message string, path ...any) {
+			at(message, append([]any{"triggers", i}, path...)...)
+		})
+	}
+	s.Limits.validate(at)
+	s.Retry.validate(at)
+	s.Permissions.validate(at)
+}
+
+func (s *Spec) validateMain(at func(string, ...any)) {
+	switch {
+	case s.Main == "":
+		at("is missing: name the file that holds the function", "main")
+	case path.IsAbs(s.Main) || !filepathIsLocal(s.Main):
+		at("must be a path below the manifest's folder", "main")
+	case s.Language() == "":
+		at(fmt.Sprintf("%q: the ending must be .js, .c, .go or .wasm", s.Main), "main")
+	case s.Build != "" && s.Language() != "wasm":
+		at("is for a main that ends in .wasm; .c, .go and .js need none", "build")
+	}
+}
+
+func filepathIsLocal(p string) bool {
+	clean := path.Clean(strings.ReplaceAll(p, `\`, "/"))
+	return clean != ".." && !strings.HasPrefix(clean, "../")
+}
+
+func (t *Trigger) validate(at func(string, ...any)) {
+	if t.MQTT == "" {
+		at("needs mqtt: a topic filter such as farm/{field}/moisture")
+	}
+	if t.QoS != nil && (*t.QoS < 0 || *t.QoS > 2) {
+		at("must be 0, 1 or 2", "qos")
+	}
+}
+
+func (l *Limits) validate(at func(string, ...any)) {
+	within(at, "memory", l.Memory, minMemory, maxMemory)
+	within(at, "timeout", l.Timeout, Duration(time.Millisecond), maxTimeout)
+	within(at, "fuel", l.Fuel, 1000, 1e15)
+	within(at, "concurrency", l.Concurrency, 1, maxConcurrency)
+	within(at, "idle", l.Idle, Duration(time.Millisecond), Duration(24*time.Hour))
+	within(at, "state", l.State, 1, 1<<30)
+	within(at, "output", l.Output, 1, 16<<20)
+	within(at, "effects", l.Effects, 1, 1<<16)
+	within(at, "effect_bytes", l.EffectBytes, 1, 64<<20)
+	within(at, "log_bytes", l.LogBytes, 1, 1<<20)
+}
+
+func within[T int | ByteSize | Duration | Count](at func(string, ...any), field string, v, low, high T) {
+	if v < low || v > high {
+		at(fmt.Sprintf("%v is outside %v to %v", v, low, high), "limits", field)
+	}
+}
+
+func (r *Retry) validate(at func(string, ...any)) {
+	if r.Attempts < 1 || r.Attempts > maxAttempts {
+		at(fmt.Sprintf("%d is outside 1 to %d", r.Attempts, maxAttempts), "retry", "attempts")
+	}
+	if r.MaxBackoff < r.Backoff {
+		at(fmt.Sprintf("%v is shorter than backoff, %v", r.MaxBackoff, r.Backoff), "retry", "max_backoff")
+	}
+	if r.ThenKey != ThenSkip && r.ThenKey != ThenBlock {
+		at(fmt.Sprintf("%q must be skip or block", r.ThenKey), "retry", "then_key")
+	}
+}
+
+func (p *Permissions) validate(at func(string, ...any)) {
+	names := func(list []string, path ...any) {
+		for i, n := range list {
+			if !validPattern(n) {
+				at(fmt.Sprintf("%q is not a function's name", n), append(slices.Clone(path), i)...)
+			}
+		}
+	}
+	names(p.State.Read, "permissions", "state", "read")
+	names(p.State.Write, "permissions", "state", "write")
+	names(p.Invoke, "permissions", "invoke")
+	for i, f := range p.Publish {
+		if f == "" {
+			at("an empty filter matches nothing: remove it", "permissions", "publish", i)
+		}
+	}
+}
+
+func validPattern(n string) bool { return ValidName(strings.ReplaceAll(n, "*", "x")) }
