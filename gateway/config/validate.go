@@ -67,9 +67,12 @@ func (m *MQTT) validate(add func(string, ...any)) {
 		field string
 		value int64
 	}{
-		{"max_packet", int64(m.MaxPacket) - 127}, {"max_connections", int64(m.MaxConnections)},
-		{"max_connections_per_address", int64(m.MaxConnectionsPerAddress)}, {"max_queued_messages", int64(m.MaxQueuedMessages)},
-		{"max_queued_bytes", int64(m.MaxQueuedBytes)}, {"max_queued_bytes_total", int64(m.MaxQueuedBytesTotal)},
+		{"max_packet", int64(m.MaxPacket) - 127},
+		{"max_connections", int64(m.MaxConnections)},
+		{"max_connections_per_address", int64(m.MaxConnectionsPerAddress)},
+		{"max_queued_messages", int64(m.MaxQueuedMessages)},
+		{"max_queued_bytes", int64(m.MaxQueuedBytes)},
+		{"max_queued_bytes_total", int64(m.MaxQueuedBytesTotal)},
 	} {
 		if n.value < 1 {
 			add("is too small", "mqtt", n.field)
