@@ -1,0 +1,124 @@
+package instrument
+
+import (
+	"fmt"
+	"strconv"
+)
+
+// Names that the rewritten module adds. No original may use them.
+const (
+	reservedPrefix = "headgate.internal."
+	reservedModule = "headgate.internal"
+
+	// YieldModule and YieldName are the import that metered code calls when
+	// fuel falls below the floor: () -> ().
+	YieldModule = reservedModule
+	YieldName   = "yield"
+
+	// FuelExport (i64) counts down; FloorExport (i64) is where code yields;
+	// StackExport (i32) is what is left of the stack weight.
+	FuelExport  = reservedPrefix + "fuel"
+	FloorExport = reservedPrefix + "floor"
+	StackExport = reservedPrefix + "stack"
+	// StartExport is the original's start function, to be called once.
+	StartExport = reservedPrefix + "start"
+	// globalPrefix and a number name the original's mutable globals.
+	globalPrefix = reservedPrefix + "global."
+)
+
+// Version changes whenever the same original is rewritten differently.
+const Version = "1"
+
+// StackWeight is what the call stack of one guest may weigh, in bytes.
+const StackWeight = 1 << 20
+
+// MaxModuleBytes is the largest module that is accepted.
+const MaxModuleBytes = 32 << 20
+
+// Report is what the sandbox needs to know of a rewritten module.
+type Report struct {
+	// Globals are the export names of the original's mutable globals.
+	Globals []string
+	// Imports are the original's imported functions.
+	Imports []Import
+	// Exports are the original's exported functions.
+	Exports []string
+	// HasStart is true when StartExport must be called once.
+	HasStart bool
+	// HasMemory is true when the original exports its memory as "memory".
+	HasMemory bool
+	// MemoryPages is the memory the module starts with.
+	MemoryPages uint32
+	// MutatesTables is true when code may write tables or drop segments,
+	// which a restore of memory and globals would miss.
+	MutatesTables bool
+}
+
+// Inspect reads what a module imports and exports, with the checks of
+// Instrument but without rewriting it.
+func Inspect(wasm []byte) (*Report, error) {
+	m, err := parse(wasm)
+	if err != nil {
+		return nil, err
+	}
+	return m.report(), nil
+}
+
+// Instrument rewrites a module. validate must return the verdict of a
+// WebAssembly validator on the original; nothing is rewritten before it
+// agreed. Errors are *Error where a part of the module is to blame.
+func Instrument(wasm []byte, validate func([]byte) error) ([]byte, *Report, error) {
+	if len(wasm) > MaxModuleBytes {
+		return nil, nil, faultf("module", "%d bytes: at most %d are accepted", len(wasm), MaxModuleBytes)
+	}
+	m, err := parse(wasm)
+	if err != nil {
+		return nil, nil, err
+	}
+	if err := validate(wasm); err != nil {
+		return nil, nil, fmt.Errorf("not a valid module: %w", err)
+	}
+	rw := newRewriter(m)
+	out, err := rw.rewrite()
+	if err != nil {
+		return nil, nil, err
+	}
+	report := m.report()
+	report.MutatesTables = rw.mutatesTables
+	return out, report, nil
+}
+
+func (m *module) report() *Report {
+	r := &Report{Imports: m.imports, HasStart: m.hasStart, MemoryPages: m.memoryMin}
+	for _, e := range m.exports {
+		switch {
+		case e.kind == kindFunction:
+			r.Exports = append(r.Exports, e.name)
+		case e.kind == kindMemory && e.name == "memory":
+			r.HasMemory = true
+		}
+	}
+	for i, g := range m.globals {
+		if g.mutable {
+			r.Globals = append(r.Globals, globalPrefix+strconv.Itoa(i))
+		}
+	}
+	return r
+}
+
+// functionType returns the type of the function with the original's index i.
+func (m *module) functionType(i uint32) (funcType, bool) {
+	t := uint32(0)
+	switch n := uint32(len(m.imports)); {
+	case i < n:
+		t = m.importTyp[i]
+	case uint64(i) < uint64(n)+uint64(len(m.funcs)):
+		t = m.funcs[i-n]
+	default:
+		return funcType{}, false
+	}
+	if int64(t) >= int64(len(m.types)) {
+		return funcType{}, false
+	}
+	return m.types[t], true
+}
