@@ -1,0 +1,227 @@
+// Package api holds the shapes that the admin API and its clients exchange,
+// all of them JSON. Times are RFC 3339, durations nanoseconds, sizes bytes.
+package api
+
+import (
+	"encoding/json"
+	"time"
+
+	"github.com/headgate-io/headgate/function"
+)
+
+// Function is a deployed function as lists show it.
+type Function struct {
+	Name        string    `json:"name"`
+	Description string    `json:"description,omitempty"`
+	Language    string    `json:"language"`
+	Version     int       `json:"version" doc:"the version that alias live points to"`
+	Deployed    time.Time `json:"deployed"`
+	Triggers    []string  `json:"triggers"`
+	Counters    Counters  `json:"counters"`
+}
+
+// Counters are what happened to a function since the gateway started.
+type Counters struct {
+	Invocations uint64            `json:"invocations"`
+	Errors      map[string]uint64 `json:"errors,omitempty"`
+	ColdStarts  uint64            `json:"cold_starts"`
+	Instances   int               `json:"instances"`
+	MemoryBytes int64             `json:"memory_bytes"`
+	Queued      int64             `json:"queued" doc:"durable events that wait"`
+	DeadLetters int64             `json:"dead_letters"`
+	Dropped     uint64            `json:"dropped" doc:"volatile events dropped because their queue was full"`
+	NotMatched  uint64            `json:"not_matched" doc:"events that when refused or could not judge"`
+}
+
+// FunctionDetail is all there is to know about a function.
+type FunctionDetail struct {
+	Function
+	Spec     function.Spec `json:"spec"`
+	Author   string        `json:"author"`
+	Digest   string        `json:"digest"`
+	Versions []Version     `json:"versions"`
+}
+
+// Version is one version of a function.
+type Version struct {
+	Version int       `json:"version"`
+	Digest  string    `json:"digest"`
+	Author  string    `json:"author"`
+	Created time.Time `json:"created"`
+	Live    bool      `json:"live"`
+}
+
+// Deployed answers a deploy.
+type Deployed struct {
+	Name     string   `json:"name"`
+	Version  int      `json:"version"`
+	Digest   string   `json:"digest"`
+	Author   string   `json:"author"`
+	Pinned   bool     `json:"pinned" doc:"this deploy pinned the author's key to the gateway"`
+	Changed  bool     `json:"changed" doc:"false when this very content was live already"`
+	Triggers []string `json:"triggers"`
+	// CompileMillis is how long compiling took.
+	CompileMillis int64 `json:"compile_ms"`
+}
+
+// Rollback asks for an earlier version; 0 is the one before the live one.
+type Rollback struct {
+	Version int `json:"version,omitempty"`
+}
+
+// Invoke asks for one invocation, now.
+type Invoke struct {
+	Data        []byte            `json:"data,omitempty" doc:"the event's data, base64"`
+	ContentType string            `json:"content_type,omitempty"`
+	Subject     string            `json:"subject,omitempty"`
+	Params      map[string]string `json:"params,omitempty"`
+}
+
+// Invoked answers an invoke.
+type Invoked struct {
+	Invocation
+	Output []byte `json:"output,omitempty" doc:"base64"`
+}
+
+// Invocation is one attempt on one event.
+type Invocation struct {
+	Time      time.Time     `json:"time"`
+	Function  string        `json:"function"`
+	Version   int           `json:"version"`
+	EventID   string        `json:"event_id"`
+	Subject   string        `json:"subject,omitempty"`
+	Attempt   int           `json:"attempt"`
+	Outcome   string        `json:"outcome"`
+	Error     string        `json:"error,omitempty"`
+	Duration  time.Duration `json:"duration_ns"`
+	Fuel      uint64        `json:"fuel"`
+	FuelLimit uint64        `json:"fuel_limit"`
+	ColdStart bool          `json:"cold_start"`
+	Published []string      `json:"published,omitempty"`
+	Writes    int           `json:"writes,omitempty"`
+	// Next says what follows a failure: "retry in 2s", "dead letter".
+	Next string `json:"next,omitempty"`
+}
+
+// LogLine is one line that a function logged.
+type LogLine struct {
+	Time     time.Time `json:"time"`
+	Function string    `json:"function"`
+	Version  int       `json:"version"`
+	EventID  string    `json:"event_id"`
+	Level    string    `json:"level"`
+	Text     string    `json:"text"`
+}
+
+// Event is one message as it came to the gateway.
+type Event struct {
+	Time    time.Time `json:"time"`
+	ID      string    `json:"id"`
+	Source  string    `json:"source"`
+	Subject string    `json:"subject"`
+	QoS     int       `json:"qos"`
+	Bytes   int       `json:"bytes"`
+	// Functions are those that it started.
+	Functions []string `json:"functions,omitempty"`
+}
+
+// StateEntry is one stored key of a function.
+type StateEntry struct {
+	Key   string `json:"key"`
+	Value []byte `json:"value,omitempty" doc:"base64"`
+}
+
+// StateList is one page of keys.
+type StateList struct {
+	Keys []string `json:"keys"`
+	// More is true when keys after the last one are left.
+	More bool `json:"more"`
+}
+
+// Usage is what one function version used in a span of minutes.
+type Usage struct {
+	Function     string            `json:"function"`
+	Version      int               `json:"version"`
+	Minute       time.Time         `json:"minute" doc:"start of the first minute"`
+	Requests     uint64            `json:"requests"`
+	Errors       map[string]uint64 `json:"errors,omitempty"`
+	Fuel         uint64            `json:"fuel"`
+	Duration     time.Duration     `json:"duration_ns"`
+	GBSeconds    float64           `json:"gb_seconds"`
+	ColdStarts   uint64            `json:"cold_starts"`
+	BytesIn      uint64            `json:"bytes_in"`
+	BytesOut     uint64            `json:"bytes_out"`
+	BytesWritten uint64            `json:"bytes_written"`
+}
+
+// Device is an MQTT client with credentials.
+type Device struct {
+	Name      string    `json:"name"`
+	Publish   []string  `json:"publish"`
+	Subscribe []string  `json:"subscribe"`
+	Created   time.Time `json:"created"`
+	Connected bool      `json:"connected"`
+}
+
+// NewDevice asks for a device. Without a password one is made.
+type NewDevice struct {
+	Name      string   `json:"name"`
+	Publish   []string `json:"publish,omitempty"`
+	Subscribe []string `json:"subscribe,omitempty"`
+	Password  string   `json:"password,omitempty"`
+}
+
+// DeviceSecret answers add and rotate: the one time that a password is shown.
+type DeviceSecret struct {
+	Device
+	Password string `json:"password"`
+	// Address is where the device connects, host:port.
+	Address string `json:"address,omitempty"`
+}
+
+// Message is an MQTT message, to publish or as received.
+type Message struct {
+	Time    time.Time `json:"time,omitzero"`
+	Topic   string    `json:"topic"`
+	Payload []byte    `json:"payload,omitempty" doc:"base64"`
+	QoS     int       `json:"qos,omitempty"`
+	Retain  bool      `json:"retain,omitempty"`
+}
+
+// DeadLetter is an event that was given up.
+type DeadLetter struct {
+	ID       int64     `json:"id"`
+	Function string    `json:"function"`
+	EventID  string    `json:"event_id"`
+	Subject  string    `json:"subject,omitempty"`
+	Attempts int       `json:"attempts"`
+	Error    string    `json:"error"`
+	Time     time.Time `json:"time"`
+}
+
+// About says which gateway this is.
+type About struct {
+	Version string    `json:"version"`
+	Go      string    `json:"go"`
+	Target  string    `json:"target"`
+	Started time.Time `json:"started"`
+	// Interpreter is true when functions run without a compiler, slowly.
+	Interpreter bool `json:"interpreter"`
+	// Listeners are the MQTT addresses by listener name.
+	Listeners map[string]string `json:"listeners"`
+}
+
+// Problem is an error of the API (RFC 9457).
+type Problem struct {
+	Status int             `json:"status"`
+	Title  string          `json:"title"`
+	Detail string          `json:"detail"`
+	Errors []ProblemDetail `json:"errors,omitempty"`
+}
+
+// ProblemDetail is one fault of several.
+type ProblemDetail struct {
+	Message  string          `json:"message"`
+	Location string          `json:"location,omitempty"`
+	Value    json.RawMessage `json:"value,omitempty"`
+}
