@@ -1,0 +1,72 @@
+# Every target works on a fresh clone. `make demo` and `make test` need Go
+# alone; what the others need, .ci/run installs.
+
+GO       ?= go
+VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+LDFLAGS  := -s -w -X github.com/headgate-io/headgate/gateway.version=$(VERSION)
+BUILD    := CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)'
+TOOL     := $(GO) tool -modfile=tools/go.mod
+FUZZTIME ?= 10s
+ROUNDS   ?= 50
+
+.PHONY: help demo build cross test race lint fmt fuzz bench load e2e crash test-guests test-arm64 check clean
+
+help: ## Show the targets
+	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
+
+demo: build ## Water a simulated field for a minute (HEADGATE_DEMO_SECONDS=n; 0 runs on)
+	@$(BUILD) -o bin/demo ./examples/irrigation/demo
+	@./bin/demo -headgate bin/headgate -project examples/irrigation
+
+build: ## Build bin/headgate for this machine
+	@$(BUILD) -o bin/headgate ./cmd/headgate
+
+cross: ## Build static binaries for the boards: arm64, armv7, armv6, amd64
+	@./firmware-tests/cross.sh '$(GO)' '$(LDFLAGS)'
+
+test: ## Run the tests; Go is all they need
+	$(GO) vet ./...
+	$(GO) test ./...
+
+race: ## Run the tests under the race detector
+	$(GO) test -race ./...
+
+lint: ## Run the linters, import directions included
+	$(TOOL) golangci-lint run ./...
+	$(TOOL) staticcheck ./...
+	$(GO) mod verify
+
+fmt: ## Format
+	$(TOOL) gofumpt -w $$(git ls-files '*.go')
+
+fuzz: ## Run every fuzz target for FUZZTIME
+	@./firmware-tests/fuzz.sh '$(GO)' '$(FUZZTIME)'
+
+bench: build ## Measure the budgets: testing.B, then the load driver
+	$(GO) test -run '^$$' -bench . -benchmem ./mqtt/... ./sandbox/... ./gateway/...
+	$(MAKE) load
+
+load: build ## Measure the whole binary from outside
+	@$(BUILD) -o bin/load ./firmware-tests/load
+	@./bin/load -headgate bin/headgate
+
+e2e: build ## Drive the binary with mosquitto, paho and mqtt.js
+	$(GO) test -count=1 -tags e2e ./firmware-tests/e2e/...
+
+crash: ## Kill the gateway ROUNDS times under load; then show that the harness catches seeded faults
+	@$(BUILD) -o bin/headgate ./cmd/headgate
+	@$(BUILD) -tags seededfaults -o bin/headgate-seeded ./cmd/headgate
+	@$(BUILD) -o bin/crash ./firmware-tests/crash
+	@./bin/crash -rounds $(ROUNDS) -headgate bin/headgate -seeded bin/headgate-seeded
+
+test-guests: ## Run the tests that need clang and wasi-libc; a missing toolchain fails
+	HEADGATE_REQUIRE_TOOLCHAINS=1 $(GO) test -count=1 ./sandbox/... ./sdk/...
+
+test-arm64: ## Run the tests of sandbox, store and mqtt as arm64 under qemu-user
+	GOARCH=arm64 CGO_ENABLED=0 $(GO) test -exec qemu-aarch64-static ./sandbox/... ./gateway/store/... ./mqtt/...
+
+check: lint test race test-guests test-arm64 cross e2e crash fuzz demo ## All of it, as CI does
+	@test -z "$$(git status --porcelain)" || { git status --short; echo 'the checks changed the tree'; exit 1; }
+
+clean: ## Remove what was built
+	rm -rf bin dist

@@ -1,0 +1,23 @@
+#!/usr/bin/env bash
+# Builds bin/headgate for every board and shows that each is static.
+# usage: cross.sh GO LDFLAGS
+set -euo pipefail
+cd "$(dirname "$0")/.."
+go=$1 ldflags=$2
+mkdir -p dist
+
+for target in linux/arm64 linux/arm/7 linux/arm/6 linux/amd64; do
+  IFS=/ read -r os arch arm <<<"$target"
+  out=dist/headgate-$os-$arch${arm:+v$arm}
+  GOOS=$os GOARCH=$arch GOARM=${arm:-} CGO_ENABLED=0 "$go" build -trimpath -ldflags "$ldflags" -o "$out" ./cmd/headgate
+  if readelf -lW "$out" | grep -q INTERP; then
+    echo "$out is not static" >&2
+    exit 1
+  fi
+  bytes=$(stat -c %s "$out")
+  printf '%-32s static  %5.1f MB\n' "$out" "$(awk "BEGIN {print $bytes / 1e6}")"
+  if [ "$arch" = arm64 ] && [ "$bytes" -gt 20000000 ]; then
+    echo "$out is over its budget of 20 MB" >&2
+    exit 1
+  fi
+done
