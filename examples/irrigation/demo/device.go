@@ -8,8 +8,6 @@ import (
 	"time"
 
 	paho "github.com/eclipse/paho.mqtt.golang"
-
-	"github.com/headgate-io/headgate/gateway/admin/api"
 )
 
 // device is one MQTT client with credentials of its own.
@@ -22,7 +20,7 @@ type device struct {
 }
 
 func connectDevice(ctx context.Context, g *gateway, name string, publish, subscribe []string, command func([]byte)) (*device, error) {
-	password, err := g.addDevice(ctx, api.NewDevice{Name: name, Publish: publish, Subscribe: subscribe})
+	password, err := g.AddDevice(ctx, name, publish, subscribe)
 	if err != nil {
 		return nil, err
 	}
@@ -31,7 +29,7 @@ func connectDevice(ctx context.Context, g *gateway, name string, publish, subscr
 		d.topic = publish[0]
 	}
 	d.client = paho.NewClient(paho.NewClientOptions().
-		AddBroker("tcp://" + g.address).SetClientID(name).SetUsername(name).SetPassword(password).
+		AddBroker("tcp://" + g.Address).SetClientID(name).SetUsername(name).SetPassword(password).
 		SetConnectTimeout(10 * time.Second).SetCleanSession(false))
 	if err := wait(d.client.Connect()); err != nil {
 		return nil, fmt.Errorf("connect %s: %w", name, err)

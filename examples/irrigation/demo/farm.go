@@ -9,7 +9,7 @@ import (
 	"github.com/headgate-io/headgate/sensors/sim"
 )
 
-// Tolerance is how far from its target a field may be, in points.
+// tolerance is how far from its target a field may be, in points.
 const tolerance = 5
 
 const (
@@ -31,9 +31,9 @@ type plot struct {
 	history  []reading
 }
 
-// reading is one measurement of the probe, in simulated time.
+// reading is one measurement of the probe.
 type reading struct {
-	at       time.Duration // since the run began, in real time
+	at       time.Duration // since the run began
 	moisture float64
 }
 
@@ -44,8 +44,10 @@ type farm struct {
 	speed   float64
 	began   time.Time
 	dawn    time.Time
-	now     time.Time // simulated
 	ended   time.Duration
+
+	mu  sync.Mutex
+	now time.Time // simulated
 }
 
 func newFarm(speed float64) *farm {
@@ -126,19 +128,20 @@ func (f *farm) live(ctx context.Context, draw func(context.Context)) {
 }
 
 func (f *farm) advance(d time.Duration) {
+	now := f.clock()
 	for _, p := range f.plots {
 		p.mu.Lock()
-		p.field.Advance(f.now, d, f.climate)
+		p.field.Advance(now, d, f.climate)
 		p.mu.Unlock()
 	}
-	f.plots[0].mu.Lock()
+	f.mu.Lock()
+	defer f.mu.Unlock()
 	f.now = f.now.Add(d)
-	f.plots[0].mu.Unlock()
 }
 
 func (f *farm) clock() time.Time {
-	f.plots[0].mu.Lock()
-	defer f.plots[0].mu.Unlock()
+	f.mu.Lock()
+	defer f.mu.Unlock()
 	return f.now
 }
 

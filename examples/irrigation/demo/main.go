@@ -71,7 +71,7 @@ func run(ctx context.Context, o options, dir string) (err error) {
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, gw.stop()) }()
+	defer func() { err = errors.Join(err, gw.Stop()) }()
 
 	farm := newFarm(o.speed)
 	if err := farm.connect(ctx, gw); err != nil {

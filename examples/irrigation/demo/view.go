@@ -92,7 +92,7 @@ func bar(moisture, target float64) string {
 }
 
 func (v *view) gatewayLine(ctx context.Context) string {
-	list, err := v.gateway.functions(ctx)
+	list, err := v.gateway.Functions(ctx)
 	if err != nil {
 		return "  gateway: " + err.Error()
 	}

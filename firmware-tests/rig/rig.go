@@ -1,0 +1,220 @@
+// Package rig runs the gateway's binary for tests that look at it from
+// outside: it starts, stops and kills the one process it started, and speaks
+// the admin API to it.
+package rig
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/headgate-io/headgate/gateway/admin/api"
+	"github.com/headgate-io/headgate/gateway/admin/client"
+)
+
+// Gateway is one gateway: a folder with its state and, while it runs, a
+// process. It is used by one goroutine at a time.
+type Gateway struct {
+	// Binary is the program; Env is added to its environment.
+	Binary string
+	Env    []string
+	// Dir holds its configuration, its state and its author key.
+	Dir string
+	// Address is where its MQTT listener is, the same at every start.
+	Address string
+	// Client speaks to it.
+	Client *client.Client
+
+	cmd    *exec.Cmd
+	exited chan error
+	log    lockedBuffer
+}
+
+const (
+	readyWithin = 30 * time.Second
+	stopWithin  = 20 * time.Second
+)
+
+// New prepares a gateway in dir on a loopback port that is free now. The extra
+// lines go into its configuration's mqtt section.
+func New(binary, dir string, mqtt ...string) (*Gateway, error) {
+	l, err := (&net.ListenConfig{}).Listen(context.Background(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		return nil, err
+	}
+	defer l.Close()
+	g := &Gateway{Binary: binary, Dir: dir, Address: l.Addr().String()}
+	text := fmt.Sprintf("state_dir: %s\nlog: {level: warn}\nmqtt:\n  listeners: [{name: local, network: tcp, address: %q}]\n",
+		filepath.Join(dir, "state"), g.Address)
+	for _, line := range mqtt {
+		text += "  " + line + "\n"
+	}
+	if err := os.WriteFile(g.configFile(), []byte(text), 0o600); err != nil {
+		return nil, err
+	}
+	g.Client, err = client.New(g.Host(), "")
+	return g, err
+}
+
+func (g *Gateway) configFile() string { return filepath.Join(g.Dir, "config.yaml") }
+
+// Host is the admin API's address, for HEADGATE_HOST.
+func (g *Gateway) Host() string { return "unix://" + filepath.Join(g.Dir, "state", "admin.sock") }
+
+// Pid is the process's id while it runs.
+func (g *Gateway) Pid() int { return g.cmd.Process.Pid }
+
+// Log is what the process has written to its standard error.
+func (g *Gateway) Log() string { return g.log.String() }
+
+// Start starts the process and waits until it is ready.
+func (g *Gateway) Start(ctx context.Context) error {
+	g.log.Reset()
+	// Stop and Kill end it, not ctx; and Ctrl-C, which reaches the whole
+	// process group, must not.
+	g.cmd = exec.CommandContext(context.WithoutCancel(ctx), g.Binary, "run", "--config", g.configFile())
+	g.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	g.cmd.Env = append(os.Environ(), g.Env...)
+	g.cmd.Stderr, g.cmd.Stdout = &g.log, &g.log
+	if err := g.cmd.Start(); err != nil {
+		return fmt.Errorf("start %s: %w (run 'make build' first)", g.Binary, err)
+	}
+	exited := make(chan error, 1)
+	go func(cmd *exec.Cmd) { exited <- cmd.Wait() }(g.cmd)
+	g.exited = exited
+
+	ctx, cancel := context.WithTimeout(ctx, readyWithin)
+	defer cancel()
+	ready := make(chan error, 1)
+	go func() { ready <- g.Client.WaitReady(ctx) }()
+	select {
+	case err := <-exited:
+		g.exited = nil
+		return fmt.Errorf("the gateway ended at its start: %w\n%s", err, g.Log())
+	case err := <-ready:
+		if err != nil {
+			return errors.Join(err, g.Kill(), fmt.Errorf("its log:\n%s", g.Log()))
+		}
+		return nil
+	}
+}
+
+// Stop asks the process to end (SIGTERM) and waits for it.
+func (g *Gateway) Stop() error {
+	if g.exited == nil {
+		return nil
+	}
+	g.Client.Close()
+	if err := g.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		g.exited = nil
+		return fmt.Errorf("the gateway had ended by itself:\n%s", g.Log())
+	}
+	select {
+	case err := <-g.exited:
+		g.exited = nil
+		if err != nil {
+			return fmt.Errorf("the gateway ended badly: %w\n%s", err, g.Log())
+		}
+		return nil
+	case <-time.After(stopWithin):
+		return errors.Join(fmt.Errorf("the gateway did not stop within %v and was killed", stopWithin), g.Kill())
+	}
+}
+
+// Kill sends SIGKILL and waits for the end.
+func (g *Gateway) Kill() error {
+	if g.exited == nil {
+		return nil
+	}
+	err := g.cmd.Process.Kill()
+	<-g.exited
+	g.exited = nil
+	g.Client.Close()
+	if errors.Is(err, os.ErrProcessDone) {
+		return fmt.Errorf("the gateway had ended by itself:\n%s", g.Log())
+	}
+	return err
+}
+
+// Run runs the command line against this gateway and returns what it printed.
+func (g *Gateway) Run(ctx context.Context, args ...string) (string, error) {
+	cmd := exec.CommandContext(ctx, g.Binary, args...)
+	cmd.Env = append(os.Environ(), "HEADGATE_HOST="+g.Host(), "HEADGATE_HOME="+g.Dir)
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		return string(out), fmt.Errorf("headgate %v: %w\n%s", args, err, out)
+	}
+	return string(out), nil
+}
+
+// AddDevice gives a device its credentials.
+func (g *Gateway) AddDevice(ctx context.Context, name string, publish, subscribe []string) (password string, err error) {
+	var s api.DeviceSecret
+	d := api.NewDevice{Name: name, Publish: publish, Subscribe: subscribe}
+	if err := g.Client.Do(ctx, http.MethodPost, "/v1/devices", d, &s); err != nil {
+		return "", fmt.Errorf("add device %s: %w", name, err)
+	}
+	return s.Password, nil
+}
+
+// Functions lists what is deployed.
+func (g *Gateway) Functions(ctx context.Context) (list []api.Function, err error) {
+	return list, g.Client.Do(ctx, http.MethodGet, "/v1/functions", nil, &list)
+}
+
+// Drain waits until no durable event waits or runs.
+func (g *Gateway) Drain(ctx context.Context, within time.Duration) error {
+	ctx, cancel := context.WithTimeout(ctx, within)
+	defer cancel()
+	for {
+		list, err := g.Functions(ctx)
+		if err != nil {
+			return fmt.Errorf("drain: %w", err)
+		}
+		waiting := int64(0)
+		for _, f := range list {
+			waiting += f.Counters.Queued
+		}
+		if waiting == 0 {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("drain: %d events still wait after %v", waiting, within)
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
+}
+
+// lockedBuffer is a bytes.Buffer that a process may write while a test reads.
+type lockedBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *lockedBuffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *lockedBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}
+
+func (l *lockedBuffer) Reset() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.b.Reset()
+}
