@@ -1,0 +1,104 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+
+	"github.com/spf13/cobra"
+
+	"github.com/headgate-io/headgate/gateway/admin/api"
+	"github.com/headgate-io/headgate/gateway/admin/client"
+	"github.com/headgate-io/headgate/sync/bundle"
+)
+
+const projectHelp = "PROJECT is the folder that holds headgate.yaml; it is the current one when it is left out."
+
+func (a *app) deployCommand() *cobra.Command {
+	var only []string
+	c := &cobra.Command{
+		Use: "deploy [PROJECT]", Short: "Build, sign and deploy a project's functions", Args: cobra.MaximumNArgs(1),
+		Long: "Build a project's functions, sign them with the author's key and make them live.\n" +
+			"Events under way finish on the version they started on; none is dropped or run twice.\n\n" + projectHelp,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			c, err := a.client()
+			if err != nil {
+				return err
+			}
+			defer c.Close()
+			done, err := a.deploy(cmd.Context(), c, projectDir(args), only)
+			if a.json {
+				return errors.Join(a.printJSON(done), err)
+			}
+			return err
+		},
+	}
+	c.Flags().StringArrayVar(&only, "only", nil, "deploy this function only; may be repeated")
+	return c
+}
+
+func projectDir(args []string) string {
+	if len(args) == 0 {
+		return "."
+	}
+	return args[0]
+}
+
+// deploy goes through the project's functions; what it deployed before a fault
+// stays deployed and is returned with it.
+func (a *app) deploy(ctx context.Context, c *client.Client, dir string, only []string) ([]api.Deployed, error) {
+	done := []api.Deployed{}
+	p, err := openProject(dir)
+	if err != nil {
+		return done, err
+	}
+	names, err := p.names(only)
+	if err != nil {
+		return done, err
+	}
+	keyFile, err := authorKeyPath()
+	if err != nil {
+		return done, err
+	}
+	key, created, err := bundle.AuthorKey(keyFile)
+	if err != nil {
+		return done, err
+	}
+	if created {
+		fmt.Fprintf(a.err, "made your author key: %s. Keep a copy: gateways that know it refuse others.\n", keyFile)
+	}
+	for _, name := range names {
+		spec, files, err := p.build(ctx, name)
+		if err != nil {
+			return done, err
+		}
+		raw, err := bundle.Pack(spec, files, key)
+		if err != nil {
+			return done, err
+		}
+		var d api.Deployed
+		if err := c.Do(ctx, http.MethodPost, "/v1/functions", raw, &d); err != nil {
+			return done, fmt.Errorf("deploy %s: %w", name, err)
+		}
+		done = append(done, d)
+		if !a.json {
+			fmt.Fprintln(a.out, deployedLine(d))
+		}
+	}
+	return done, nil
+}
+
+func deployedLine(d api.Deployed) string {
+	line := fmt.Sprintf("%s@%d is live", d.Name, d.Version)
+	if !d.Changed {
+		line = fmt.Sprintf("%s@%d was live already", d.Name, d.Version)
+	}
+	for _, t := range d.Triggers {
+		line += "  " + t
+	}
+	if d.Pinned {
+		line += "\nthe gateway now takes functions from your key only: " + d.Author
+	}
+	return line
+}

@@ -1,0 +1,179 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/fsnotify/fsnotify"
+	"github.com/spf13/cobra"
+
+	"github.com/headgate-io/headgate/gateway"
+	"github.com/headgate-io/headgate/gateway/admin/api"
+	"github.com/headgate-io/headgate/gateway/admin/client"
+)
+
+// settle is how long a folder must be quiet before it is deployed: editors
+// write a file in several steps.
+const settleAfter = 60 * time.Millisecond
+
+func (a *app) devCommand() *cobra.Command {
+	var f runFlags
+	c := &cobra.Command{
+		Use: "dev [PROJECT]", Short: "Run a project, and again at every change", Args: cobra.MaximumNArgs(1),
+		Long: "Deploy a project, deploy it again whenever a file changes, and print invocations and logs.\n" +
+			"Where no gateway runs and none is named, one is run here, until this ends.\n\n" + projectHelp,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			ctx, cancel := context.WithCancel(cmd.Context())
+			defer cancel()
+			if _, err := openProject(projectDir(args)); err != nil {
+				return err
+			}
+			c, ended, err := a.devGateway(ctx, &f)
+			if err != nil {
+				return err
+			}
+			defer c.Close()
+			err = a.develop(ctx, c, projectDir(args), ended)
+			cancel()
+			if ended != nil {
+				err = errors.Join(err, <-ended)
+			}
+			return err
+		},
+	}
+	f.register(c)
+	return c
+}
+
+// devGateway returns a client for the gateway to use. Where it had to start
+// one, ended receives its end.
+func (a *app) devGateway(ctx context.Context, f *runFlags) (*client.Client, chan error, error) {
+	own := f.config != "" || f.stateDir != ""
+	if !own {
+		c, err := a.client()
+		if err != nil {
+			return nil, nil, err
+		}
+		err = c.Do(ctx, "GET", "/readyz", nil, nil)
+		if err == nil || a.host != "" || !errors.Is(err, client.ErrUnreachable) {
+			return c, nil, err
+		}
+		c.Close()
+	}
+	cfg, err := f.load()
+	if err != nil {
+		return nil, nil, err
+	}
+	cfg.Log.Level = "warn"
+	g, err := gateway.New(ctx, cfg, newLogger(cfg.Log, a.err))
+	if err != nil {
+		return nil, nil, err
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- g.Run(ctx) }()
+	c, err := client.New("unix://"+cfg.SocketPath(), "")
+	if err != nil {
+		return nil, nil, err
+	}
+	ready := make(chan error, 1)
+	go func() { ready <- c.WaitReady(ctx) }()
+	select {
+	case err := <-ended:
+		return nil, nil, fmt.Errorf("run a gateway here: %w", err)
+	case err := <-ready:
+		if err != nil {
+			return nil, nil, err
+		}
+	}
+	fmt.Fprintf(a.err, "running a gateway here, state in %s\n", cfg.StateDir)
+	return c, ended, nil
+}
+
+// develop deploys at the start and after every change until ctx ends or the
+// gateway does.
+func (a *app) develop(ctx context.Context, c *client.Client, dir string, ended chan error) error {
+	w, err := watch(dir)
+	if err != nil {
+		return err
+	}
+	defer w.Close()
+	followed := make(chan error, 2)
+	go func() { followed <- printStream(ctx, a, c, "/v1/invocations?follow=true&limit=0", invocationLine) }()
+	go func() {
+		followed <- printStream(ctx, a, c, "/v1/logs?follow=true&limit=0", func(l api.LogLine) string { return logLine(l) })
+	}()
+	deploy := func() {
+		began := time.Now()
+		if _, err := a.deploy(ctx, c, dir, nil); err != nil && ctx.Err() == nil {
+			fmt.Fprintf(a.err, "headgate: %v\n", err)
+			return
+		}
+		if ctx.Err() == nil {
+			fmt.Fprintf(a.err, "deployed in %s, watching %s\n", millis(time.Since(began)), dir)
+		}
+	}
+	deploy()
+	quiet := time.NewTimer(time.Hour)
+	quiet.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case err := <-ended:
+			ended <- nil
+			return fmt.Errorf("the gateway ended: %w", err)
+		case err := <-followed:
+			if ctx.Err() != nil {
+				return nil
+			}
+			return fmt.Errorf("lost the gateway: %w", errors.Join(err, client.ErrUnreachable))
+		case e := <-w.Events:
+			if relevant(e) {
+				quiet.Reset(settleAfter)
+			}
+		case err := <-w.Errors:
+			return fmt.Errorf("watch %s: %w", dir, err)
+		case <-quiet.C:
+			deploy()
+		}
+	}
+}
+
+// watch watches dir and the folders below it.
+func watch(dir string) (*fsnotify.Watcher, error) {
+	w, err := fsnotify.NewWatcher()
+	if err != nil {
+		return nil, fmt.Errorf("watch %s: %w", dir, err)
+	}
+	err = filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || !d.IsDir() {
+			return err
+		}
+		if name := d.Name(); path != dir && (strings.HasPrefix(name, ".") || name == "node_modules") {
+			return fs.SkipDir
+		}
+		return w.Add(path)
+	})
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("watch %s: %w", dir, err), w.Close())
+	}
+	return w, nil
+}
+
+// relevant leaves out what editors and builds leave lying about.
+func relevant(e fsnotify.Event) bool {
+	name := filepath.Base(e.Name)
+	if strings.HasPrefix(name, ".") || strings.HasSuffix(name, "~") || strings.HasSuffix(name, ".swp") {
+		return false
+	}
+	if info, err := os.Stat(e.Name); err == nil && info.IsDir() {
+		return false
+	}
+	return e.Has(fsnotify.Write) || e.Has(fsnotify.Create) || e.Has(fsnotify.Rename) || e.Has(fsnotify.Remove)
+}

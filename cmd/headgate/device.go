@@ -1,0 +1,110 @@
+package main
+
+import (
+	"fmt"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/headgate-io/headgate/gateway/admin/api"
+)
+
+func (a *app) deviceCommand() *cobra.Command {
+	c := &cobra.Command{Use: "device", Short: "Give MQTT clients their credentials"}
+	c.AddCommand(a.deviceAddCommand(), a.deviceListCommand(), a.deviceRotateCommand(), a.deviceRemoveCommand())
+	return c
+}
+
+func (a *app) deviceAddCommand() *cobra.Command {
+	var d api.NewDevice
+	c := &cobra.Command{
+		Use: "add NAME", Short: "Add a device and print its password, once", Args: cobra.ExactArgs(1),
+		Example: "  headgate device add soil-3 --publish 'farm/3/#'\n  headgate device add valve-3 --subscribe farm/3/valve",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			d.Name = args[0]
+			var s api.DeviceSecret
+			if err := a.call(cmd, http.MethodPost, "/v1/devices", d, &s); err != nil {
+				return err
+			}
+			return a.printSecret(s)
+		},
+	}
+	c.Flags().StringArrayVar(&d.Publish, "publish", nil, "a topic filter it may publish to; {client} and {user} stand for its names; may be repeated")
+	c.Flags().StringArrayVar(&d.Subscribe, "subscribe", nil, "a topic filter it may subscribe to; may be repeated")
+	c.Flags().StringVar(&d.Password, "password", "", "a password of your own instead of a made one")
+	return c
+}
+
+func (a *app) printSecret(s api.DeviceSecret) error {
+	if a.json {
+		return a.printJSON(s)
+	}
+	fmt.Fprintf(a.out, "device    %s\npassword  %s   (shown this once)\n", s.Name, s.Password)
+	if line := mosquittoLine(s); line != "" {
+		fmt.Fprintf(a.out, "try       %s\n", line)
+	}
+	return nil
+}
+
+// mosquittoLine is a command that works as it is printed.
+func mosquittoLine(s api.DeviceSecret) string {
+	host, port, err := net.SplitHostPort(s.Address)
+	if err != nil {
+		return ""
+	}
+	login := fmt.Sprintf("-h %s -p %s -i %s -u %s -P %s", host, port, s.Name, s.Name, s.Password)
+	sample := strings.NewReplacer("{client}", s.Name, "{user}", s.Name)
+	switch {
+	case len(s.Publish) > 0:
+		topic := strings.NewReplacer("#", "test", "+", "1").Replace(sample.Replace(s.Publish[0]))
+		return fmt.Sprintf("mosquitto_pub %s -q 1 -t '%s' -m '{\"moisture\":27}'", login, topic)
+	case len(s.Subscribe) > 0:
+		return fmt.Sprintf("mosquitto_sub %s -q 1 -t '%s' -v", login, sample.Replace(s.Subscribe[0]))
+	}
+	return ""
+}
+
+func (a *app) deviceListCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "list", Aliases: []string{"ls"}, Short: "List the devices",
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			var list []api.Device
+			if err := a.call(cmd, http.MethodGet, "/v1/devices", nil, &list); err != nil {
+				return err
+			}
+			if a.json {
+				return a.printJSON(list)
+			}
+			return table(a.out, "DEVICE CONNECTED PUBLISH SUBSCRIBE CREATED", func(row func(...any)) {
+				for _, d := range list {
+					row(d.Name, d.Connected, strings.Join(d.Publish, " "), strings.Join(d.Subscribe, " "), day(d.Created))
+				}
+			})
+		},
+	}
+}
+
+func (a *app) deviceRotateCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "rotate NAME", Short: "Give a device a new password and disconnect it", Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			var s api.DeviceSecret
+			if err := a.call(cmd, http.MethodPost, "/v1/devices/"+url.PathEscape(args[0])+"/rotate", nil, &s); err != nil {
+				return err
+			}
+			return a.printSecret(s)
+		},
+	}
+}
+
+func (a *app) deviceRemoveCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "remove NAME", Aliases: []string{"rm"}, Short: "Remove a device and disconnect it", Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return a.call(cmd, http.MethodDelete, "/v1/devices/"+url.PathEscape(args[0]), nil, nil)
+		},
+	}
+}

@@ -1,0 +1,90 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"net/url"
+	"strconv"
+
+	"github.com/spf13/cobra"
+
+	"github.com/headgate-io/headgate/gateway/admin/api"
+	"github.com/headgate-io/headgate/gateway/admin/client"
+)
+
+// follower is a verb that prints the newest items of a stream, and with -f
+// goes on.
+type follower struct {
+	use, short, path string
+	follow           bool
+	limit            int
+	function         string
+}
+
+func (f *follower) query() string {
+	q := url.Values{"limit": {strconv.Itoa(f.limit)}}
+	if f.follow {
+		q.Set("follow", "true")
+	}
+	if f.function != "" {
+		q.Set("function", f.function)
+	}
+	return f.path + "?" + q.Encode()
+}
+
+func followCommand[T any](a *app, f *follower, line func(T) string) *cobra.Command {
+	c := &cobra.Command{
+		Use: f.use + " [FUNCTION]", Short: f.short, Args: cobra.MaximumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) == 1 {
+				f.function = args[0]
+			}
+			c, err := a.client()
+			if err != nil {
+				return err
+			}
+			defer c.Close()
+			return printStream(cmd.Context(), a, c, f.query(), line)
+		},
+	}
+	c.Flags().BoolVarP(&f.follow, "follow", "f", false, "go on until interrupted")
+	c.Flags().IntVarP(&f.limit, "limit", "n", 20, "how many of the newest to start with")
+	return c
+}
+
+func printStream[T any](ctx context.Context, a *app, c *client.Client, path string, line func(T) string) error {
+	for item, err := range client.Stream[T](ctx, c, path) {
+		if err != nil {
+			return err
+		}
+		if a.json {
+			if err := a.printJSON(streamed{item}); err != nil {
+				return err
+			}
+			continue
+		}
+		fmt.Fprintln(a.out, line(item))
+	}
+	return nil
+}
+
+func (a *app) invocationsCommand() *cobra.Command {
+	f := &follower{use: "invocations", short: "Show the newest invocations", path: "/v1/invocations"}
+	return followCommand(a, f, invocationLine)
+}
+
+func (a *app) logsCommand() *cobra.Command {
+	f := &follower{use: "logs", short: "Show what functions logged", path: "/v1/logs"}
+	return followCommand(a, f, logLine)
+}
+
+func logLine(l api.LogLine) string {
+	return fmt.Sprintf("%s  %s@%d  %-5s  %s", clock(l.Time), l.Function, l.Version, l.Level, l.Text)
+}
+
+func (a *app) eventsCommand() *cobra.Command {
+	f := &follower{use: "events", short: "Show the newest events and the functions they started", path: "/v1/events"}
+	return followCommand(a, f, func(e api.Event) string {
+		return fmt.Sprintf("%s  %s  %s  qos %d  %d B  -> %v", clock(e.Time), e.Source, e.Subject, e.QoS, e.Bytes, e.Functions)
+	})
+}

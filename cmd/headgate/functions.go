@@ -1,0 +1,158 @@
+package main
+
+import (
+	"fmt"
+	"net/http"
+	"net/url"
+	"strings"
+
+	"github.com/goccy/go-yaml"
+	"github.com/spf13/cobra"
+
+	"github.com/headgate-io/headgate/gateway/admin/api"
+)
+
+func functionPath(name string, more ...string) string {
+	p := "/v1/functions/" + url.PathEscape(name)
+	for _, m := range more {
+		p += "/" + url.PathEscape(m)
+	}
+	return p
+}
+
+func (a *app) listCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "list", Aliases: []string{"ls"}, Short: "List the deployed functions",
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			var list []api.Function
+			if err := a.call(cmd, http.MethodGet, "/v1/functions", nil, &list); err != nil {
+				return err
+			}
+			if a.json {
+				return a.printJSON(list)
+			}
+			if len(list) == 0 {
+				fmt.Fprintln(a.out, "No function is deployed. Make one: headgate new NAME --lang javascript")
+				return nil
+			}
+			return table(a.out, "FUNCTION VERSION LANGUAGE INVOCATIONS ERRORS QUEUED DEAD TRIGGERS", func(row func(...any)) {
+				for _, f := range list {
+					row(f.Name, f.Version, f.Language, f.Counters.Invocations, sum(f.Counters.Errors),
+						f.Counters.Queued, f.Counters.DeadLetters, strings.Join(f.Triggers, " "))
+				}
+			})
+		},
+	}
+}
+
+func sum(m map[string]uint64) (n uint64) {
+	for _, v := range m {
+		n += v
+	}
+	return n
+}
+
+func (a *app) describeCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "describe FUNCTION", Short: "Show a function, its versions and its counters", Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			var f api.FunctionDetail
+			if err := a.call(cmd, http.MethodGet, functionPath(args[0]), nil, &f); err != nil {
+				return err
+			}
+			if a.json {
+				return a.printJSON(f)
+			}
+			return a.describe(f)
+		},
+	}
+}
+
+func (a *app) describe(f api.FunctionDetail) error {
+	c := f.Counters
+	fmt.Fprintf(a.out, "%s@%d  %s  deployed %s\n", f.Name, f.Version, f.Language, day(f.Deployed))
+	if f.Description != "" {
+		fmt.Fprintln(a.out, f.Description)
+	}
+	fmt.Fprintf(a.out, "author       %s\ndigest       %s\n", f.Author, f.Digest)
+	fmt.Fprintf(a.out, "triggers     %s\n", strings.Join(f.Triggers, "\n             "))
+	fmt.Fprintf(a.out, "invocations  %d, %d cold starts, %d instances in %s\n", c.Invocations, c.ColdStarts, c.Instances, size(c.MemoryBytes))
+	fmt.Fprintf(a.out, "errors       %d%s\n", sum(c.Errors), kinds(c.Errors))
+	fmt.Fprintf(a.out, "waiting      %d queued, %d dead letters, %d dropped, %d not matched by when\n\n", c.Queued, c.DeadLetters, c.Dropped, c.NotMatched)
+	text, err := yaml.MarshalWithOptions(struct {
+		Limits      any `yaml:"limits"`
+		Retry       any `yaml:"retry"`
+		Permissions any `yaml:"permissions"`
+		Config      any `yaml:"config,omitempty"`
+	}{f.Spec.Limits, f.Spec.Retry, f.Spec.Permissions, f.Spec.Config}, yaml.Flow(false))
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(a.out, "%s\n", text)
+	return table(a.out, "VERSION CREATED DIGEST AUTHOR", func(row func(...any)) {
+		for _, v := range f.Versions {
+			mark := ""
+			if v.Live {
+				mark = " live"
+			}
+			row(fmt.Sprint(v.Version, mark), day(v.Created), v.Digest[:12], v.Author[:12])
+		}
+	})
+}
+
+func kinds(m map[string]uint64) string {
+	var parts []string
+	for k, n := range m {
+		parts = append(parts, fmt.Sprintf("%d %s", n, k))
+	}
+	if len(parts) == 0 {
+		return ""
+	}
+	return " (" + strings.Join(parts, ", ") + ")"
+}
+
+func (a *app) rollbackCommand() *cobra.Command {
+	var version int
+	c := &cobra.Command{
+		Use: "rollback FUNCTION", Short: "Make an earlier version live again", Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			var d api.Deployed
+			if err := a.call(cmd, http.MethodPost, functionPath(args[0], "rollback"), api.Rollback{Version: version}, &d); err != nil {
+				return err
+			}
+			if a.json {
+				return a.printJSON(d)
+			}
+			fmt.Fprintf(a.out, "%s@%d is live\n", d.Name, d.Version)
+			return nil
+		},
+	}
+	c.Flags().IntVar(&version, "to", 0, "the version; 0 is the one before the live one")
+	return c
+}
+
+func (a *app) removeCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "remove FUNCTION", Aliases: []string{"rm"}, Short: "Remove a function with its versions and waiting events; its state stays", Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := a.call(cmd, http.MethodDelete, functionPath(args[0]), nil, nil); err != nil {
+				return err
+			}
+			if a.json {
+				return a.printJSON(map[string]string{"removed": args[0]})
+			}
+			fmt.Fprintf(a.out, "removed %s\n", args[0])
+			return nil
+		},
+	}
+}
+
+// call is one request to the gateway.
+func (a *app) call(cmd *cobra.Command, method, path string, body, out any) error {
+	c, err := a.client()
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	return c.Do(cmd.Context(), method, path, body, out)
+}

@@ -1,0 +1,96 @@
+package main
+
+import (
+	"bytes"
+	"encoding/base64"
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+	"text/tabwriter"
+	"time"
+	"unicode/utf8"
+
+	"github.com/headgate-io/headgate/gateway/admin/api"
+)
+
+// table prints rows in aligned columns under a header.
+func table(w io.Writer, header string, rows func(row func(...any))) error {
+	t := tabwriter.NewWriter(w, 0, 4, 2, ' ', 0)
+	fmt.Fprintln(t, strings.ReplaceAll(header, " ", "\t"))
+	rows(func(cells ...any) {
+		for i, c := range cells {
+			if i > 0 {
+				fmt.Fprint(t, "\t")
+			}
+			fmt.Fprint(t, c)
+		}
+		fmt.Fprintln(t)
+	})
+	return t.Flush()
+}
+
+func clock(t time.Time) string { return t.Local().Format("15:04:05.000") }
+
+func day(t time.Time) string { return t.Local().Format("2006-01-02 15:04:05") }
+
+func millis(d time.Duration) string {
+	switch {
+	case d < 10*time.Millisecond:
+		return fmt.Sprintf("%.2f ms", float64(d)/1e6)
+	case d < time.Second:
+		return fmt.Sprintf("%.0f ms", float64(d)/1e6)
+	}
+	return fmt.Sprintf("%.2f s", d.Seconds())
+}
+
+func percent(part, whole uint64) string {
+	if whole == 0 {
+		return "-"
+	}
+	return strconv.FormatFloat(100*float64(part)/float64(whole), 'g', 2, 64) + " %"
+}
+
+func size(n int64) string {
+	switch {
+	case n < 1<<10:
+		return fmt.Sprintf("%d B", n)
+	case n < 1<<20:
+		return fmt.Sprintf("%.1f KiB", float64(n)/(1<<10))
+	case n < 1<<30:
+		return fmt.Sprintf("%.1f MiB", float64(n)/(1<<20))
+	}
+	return fmt.Sprintf("%.1f GiB", float64(n)/(1<<30))
+}
+
+// payload writes text as it is and other bytes in base64.
+func payload(b []byte) string {
+	if utf8.Valid(b) && bytes.IndexByte(b, 0) < 0 {
+		return string(b)
+	}
+	return "base64:" + base64.StdEncoding.EncodeToString(b)
+}
+
+// invocationLine is the line that dev, invoke and invocations print.
+func invocationLine(i api.Invocation) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s  %s@%d  %s  fuel %s", clock(i.Time), i.Function, i.Version, millis(i.Duration), percent(i.Fuel, i.FuelLimit))
+	if i.ColdStart {
+		b.WriteString("  cold")
+	}
+	if i.Attempt > 1 {
+		fmt.Fprintf(&b, "  attempt %d", i.Attempt)
+	}
+	if len(i.Published) > 0 {
+		b.WriteString("  published " + strings.Join(i.Published, " "))
+	}
+	if i.Outcome != "ok" {
+		fmt.Fprintf(&b, "  %s: %s", strings.ToUpper(i.Outcome), i.Error)
+	}
+	if i.Next != "" {
+		b.WriteString("  (" + i.Next + ")")
+	}
+	return b.String()
+}
+
+func formatGBSeconds(v float64) string { return strconv.FormatFloat(v, 'g', 4, 64) }

@@ -1,0 +1,193 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/headgate-io/headgate/gateway/admin/client"
+	"github.com/headgate-io/headgate/gateway/config"
+)
+
+// Exit codes, documented in the root command's help.
+const (
+	exitOK          = 0
+	exitFailed      = 1
+	exitUsage       = 2
+	exitUnreachable = 3
+	exitRefused     = 4
+)
+
+const rootHelp = `Headgate runs functions on a gateway: MQTT messages in, sandboxed functions,
+state, and MQTT messages out, on one small board and without a network.
+
+Exit codes: 0 done; 1 failed; 2 wrong use of the command line; 3 the gateway
+cannot be reached; 4 the gateway refused.`
+
+// app is what every verb shares.
+type app struct {
+	in       io.Reader
+	out, err io.Writer
+	host     string
+	token    string
+	json     bool
+}
+
+// usageError is a fault of the command line itself.
+type usageError struct{ error }
+
+func execute(ctx context.Context, args []string, in io.Reader, out, errw io.Writer) int {
+	a := &app{in: in, out: out, err: errw}
+	root := a.rootCommand()
+	root.SetArgs(args)
+	root.SetIn(in)
+	root.SetOut(out)
+	root.SetErr(errw)
+	err := root.ExecuteContext(ctx)
+	if err == nil {
+		return exitOK
+	}
+	if errors.Is(err, context.Canceled) && ctx.Err() != nil {
+		return exitOK
+	}
+	fmt.Fprintf(errw, "headgate: %v\n", err)
+	return exitCode(err)
+}
+
+func exitCode(err error) int {
+	var usage usageError
+	var refused *client.Error
+	switch {
+	case errors.As(err, &usage), strings.HasPrefix(err.Error(), "unknown command"):
+		return exitUsage
+	case errors.Is(err, client.ErrUnreachable):
+		return exitUnreachable
+	case errors.As(err, &refused):
+		return exitRefused
+	}
+	return exitFailed
+}
+
+func (a *app) rootCommand() *cobra.Command {
+	root := &cobra.Command{
+		Use: "headgate", Short: "Functions on the gateway", Long: rootHelp,
+		SilenceErrors: true, SilenceUsage: true,
+		CompletionOptions: cobra.CompletionOptions{HiddenDefaultCmd: true},
+	}
+	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
+		return usageError{fmt.Errorf("%w; see '%s --help'", err, c.CommandPath())}
+	})
+	flags := root.PersistentFlags()
+	flags.StringVar(&a.host, "host", os.Getenv("HEADGATE_HOST"), "the gateway: unix:///path/admin.sock, http://host:port or https://host:port")
+	flags.StringVar(&a.token, "token", os.Getenv("HEADGATE_TOKEN"), "admin token, for a gateway over TCP")
+	flags.BoolVar(&a.json, "json", false, "print JSON")
+	for _, c := range []*cobra.Command{
+		a.runCommand(), a.newCommand(), a.buildCommand(), a.testCommand(), a.deployCommand(), a.devCommand(),
+		a.listCommand(), a.describeCommand(), a.invokeCommand(), a.invocationsCommand(), a.logsCommand(), a.eventsCommand(),
+		a.rollbackCommand(), a.removeCommand(), a.stateCommand(), a.usageCommand(), a.deviceCommand(), a.deadLetterCommand(),
+		a.pubCommand(), a.subCommand(), a.versionCommand(),
+	} {
+		checkArgs(c)
+		root.AddCommand(c)
+	}
+	return root
+}
+
+// checkArgs makes a wrong number of arguments a usage error that names the
+// right use.
+func checkArgs(c *cobra.Command) {
+	for _, sub := range c.Commands() {
+		checkArgs(sub)
+	}
+	inner := c.Args
+	if inner == nil {
+		if c.HasSubCommands() {
+			return
+		}
+		inner = cobra.NoArgs
+	}
+	c.Args = func(c *cobra.Command, args []string) error {
+		if err := inner(c, args); err != nil {
+			return usageError{fmt.Errorf("%w; use: %s", err, c.UseLine())}
+		}
+		return nil
+	}
+}
+
+// client connects to the gateway that the flags, the environment or the
+// default places name.
+func (a *app) client() (*client.Client, error) {
+	host := a.host
+	if host == "" {
+		host = "unix://" + defaultSocket()
+	}
+	c, err := client.New(host, a.token)
+	if err != nil {
+		return nil, usageError{err}
+	}
+	return c, nil
+}
+
+func defaultSocket() string {
+	c := config.Default()
+	c.StateDir = defaultStateDir()
+	if dir := os.Getenv("HEADGATE_STATE_DIR"); dir != "" {
+		c.StateDir = dir
+	}
+	own := c.SocketPath()
+	if _, err := os.Stat(own); err != nil {
+		system := config.Default()
+		if _, err := os.Stat(system.SocketPath()); err == nil {
+			return system.SocketPath()
+		}
+	}
+	return own
+}
+
+// defaultStateDir is the system's place for root and the user's own place for
+// everybody else.
+func defaultStateDir() string {
+	if os.Geteuid() == 0 {
+		return config.Default().StateDir
+	}
+	if dir := os.Getenv("XDG_STATE_HOME"); dir != "" {
+		return filepath.Join(dir, "headgate")
+	}
+	home, err := os.UserHomeDir()
+	if err != nil {
+		return config.Default().StateDir
+	}
+	return filepath.Join(home, ".local", "state", "headgate")
+}
+
+// authorKeyPath is where the author's signing key lives.
+func authorKeyPath() (string, error) {
+	if dir := os.Getenv("HEADGATE_HOME"); dir != "" {
+		return filepath.Join(dir, "author.key"), nil
+	}
+	dir, err := os.UserConfigDir()
+	if err != nil {
+		return "", fmt.Errorf("no place for the author key: %w; set HEADGATE_HOME", err)
+	}
+	return filepath.Join(dir, "headgate", "author.key"), nil
+}
+
+func (a *app) printJSON(v any) error {
+	enc := json.NewEncoder(a.out)
+	if _, stream := v.(streamed); !stream {
+		enc.SetIndent("", "  ")
+	}
+	return enc.Encode(v)
+}
+
+// streamed marks one item of a stream: JSON on a line of its own.
+type streamed struct{ item any }
+
+func (s streamed) MarshalJSON() ([]byte, error) { return json.Marshal(s.item) }
