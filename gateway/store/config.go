@@ -1,0 +1,113 @@
+package store
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+)
+
+// Durability says what a commit waits for.
+type Durability string
+
+const (
+	// Full waits until the commit is synced to the disk.
+	Full Durability = "full"
+	// Relaxed lets a power cut take back the last moments; the process may
+	// still be killed without losing a commit.
+	Relaxed Durability = "relaxed"
+)
+
+// Config configures a Store. Zero fields take the defaults named beside them.
+type Config struct {
+	// Path is the database file.
+	Path string
+	// Durability is Full by default.
+	Durability Durability
+	Logger     *slog.Logger
+
+	// CacheBytes bounds the committed state kept in memory (4 MiB).
+	CacheBytes int64
+	// MaxPendingUnits and MaxPendingBytes bound what is sealed and waits for
+	// its commit; Seal waits beyond (4096 units, 8 MiB).
+	MaxPendingUnits int
+	MaxPendingBytes int64
+	// StateBytes is the quota of a namespace that SetStateQuota does not
+	// name (1 MiB); TotalStateBytes bounds all together (256 MiB).
+	StateBytes      int64
+	TotalStateBytes int64
+	// MaxQueueRows and MaxQueueBytes bound the queue (100 000, 64 MiB).
+	MaxQueueRows  int64
+	MaxQueueBytes int64
+	// MaxDeadLetters bounds the dead letters (10 000) and MaxDeadLetterBytes
+	// their events (32 MiB): the oldest go.
+	MaxDeadLetters     int64
+	MaxDeadLetterBytes int64
+	// MaxVersions bounds the versions kept per function (20): the oldest that
+	// no alias points to go.
+	MaxVersions int
+	// MaxUsageRows bounds the rollups (200 000): the oldest go, counted.
+	MaxUsageRows int64
+	// DedupeWindow is how many CloudEvents ids are remembered (8192).
+	DedupeWindow int
+	// SweepEvery is how often expired keys are deleted (30 s).
+	SweepEvery time.Duration
+	// MinFreeBytes is the free space below which new queue rows are refused
+	// (16 MiB); negative turns the check off.
+	MinFreeBytes int64
+	// Now is the wall clock (time.Now).
+	Now func() time.Time
+	// Inject, where set, is called before each step of a commit; what it
+	// returns is taken for an error of the disk. For tests.
+	Inject func(Step) error
+}
+
+// Step is a step of a commit, for Config.Inject.
+type Step string
+
+// The steps of a commit. AfterCommit comes when the transaction is on disk.
+const (
+	StepBegin       Step = "begin"
+	StepWrite       Step = "write"
+	StepCommit      Step = "commit"
+	StepAfterCommit Step = "after_commit"
+	StepReopen      Step = "reopen"
+)
+
+func (c Config) withDefaults() (Config, error) {
+	if c.Path == "" {
+		return c, errors.New("open store: path is empty: name the database file")
+	}
+	def(&c.Durability, Full)
+	if c.Durability != Full && c.Durability != Relaxed {
+		return c, fmt.Errorf("open store: durability %q: use %q or %q", c.Durability, Full, Relaxed)
+	}
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	def(&c.CacheBytes, 4<<20)
+	def(&c.MaxPendingUnits, 4096)
+	def(&c.MaxPendingBytes, 8<<20)
+	def(&c.StateBytes, 1<<20)
+	def(&c.TotalStateBytes, 256<<20)
+	def(&c.MaxQueueRows, 100_000)
+	def(&c.MaxQueueBytes, 64<<20)
+	def(&c.MaxDeadLetters, 10_000)
+	def(&c.MaxDeadLetterBytes, 32<<20)
+	def(&c.MaxVersions, 20)
+	def(&c.MaxUsageRows, 200_000)
+	def(&c.DedupeWindow, 8192)
+	def(&c.SweepEvery, 30*time.Second)
+	def(&c.MinFreeBytes, 16<<20)
+	return c, nil
+}
+
+func def[T comparable](field *T, value T) {
+	var zero T
+	if *field == zero {
+		*field = value
+	}
+}

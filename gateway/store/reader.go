@@ -1,0 +1,134 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/headgate-io/headgate/mqtt/broker"
+)
+
+// reader is the pool of connections that read. Its methods are safe for
+// concurrent use.
+type reader struct {
+	db                     *sql.DB
+	getKey, keys, keysFrom *sql.Stmt
+	event                  *sql.Stmt
+}
+
+const readers = 3
+
+func (s *Store) openReader() (r *reader, err error) {
+	r = &reader{}
+	if r.db, err = sql.Open("sqlite", s.dsn(true)); err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			r.db.Close()
+		}
+	}()
+	r.db.SetMaxOpenConns(readers)
+	r.db.SetMaxIdleConns(readers)
+	for _, p := range []struct {
+		stmt **sql.Stmt
+		sql  string
+	}{
+		{&r.getKey, `SELECT value, coalesce(expires, 0) FROM kv WHERE ns = ? AND key = ?`},
+		{&r.keys, `SELECT key FROM kv WHERE ns = ?1 AND key >= ?2 AND key < ?3
+			AND (expires IS NULL OR expires > ?4) ORDER BY key LIMIT ?5`},
+		{&r.keysFrom, `SELECT key FROM kv WHERE ns = ?1 AND key > ?2 AND key < ?3
+			AND (expires IS NULL OR expires > ?4) ORDER BY key LIMIT ?5`},
+		{&r.event, `SELECT event FROM queue WHERE id = ?`},
+	} {
+		if *p.stmt, err = r.db.Prepare(p.sql); err != nil {
+			return nil, fmt.Errorf("prepare %q: %w", p.sql, err)
+		}
+	}
+	return r, nil
+}
+
+// get reads one key.
+func (r *reader) get(k kvKey) (*entry, error) {
+	e := &entry{kvKey: k}
+	err := r.getKey.QueryRow(k.ns, k.key).Scan(&e.value, &e.expires)
+	switch {
+	case errors.Is(err, sql.ErrNoRows):
+	case err != nil:
+		return nil, err
+	default:
+		e.found = true
+	}
+	return e, nil
+}
+
+// list reads up to limit keys with prefix that sort after after.
+func (r *reader) list(ns uint32, prefix, after string, limit int, now int64) ([]string, error) {
+	stmt, from := r.keys, prefix
+	if after != "" && after >= prefix {
+		stmt, from = r.keysFrom, after
+	}
+	rows, err := stmt.Query(ns, from, prefixEnd(prefix), now, limit)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var keys []string
+	for rows.Next() {
+		var k string
+		if err := rows.Scan(&k); err != nil {
+			return nil, err
+		}
+		keys = append(keys, k)
+	}
+	return keys, rows.Err()
+}
+
+// prefixEnd is the first text after all that start with prefix, or when there
+// is none an empty blob, which SQLite sorts after every text.
+func prefixEnd(prefix string) any {
+	b := []byte(prefix)
+	for len(b) > 0 {
+		if last := len(b) - 1; b[last] < 0xff {
+			b[last]++
+			return string(b)
+		}
+		b = b[:len(b)-1]
+	}
+	return []byte{}
+}
+
+func (r *reader) sessions(ctx context.Context) (recs []broker.SessionRecord, ids []uint64, err error) {
+	rows, err := r.db.QueryContext(ctx, `SELECT id, client, user, epoch, expiry, disconnected, subscriptions FROM session`)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var rec broker.SessionRecord
+		var id, epoch, expiry int64
+		var disconnected sql.NullInt64
+		if err := rows.Scan(&id, &rec.Client, &rec.User, &epoch, &expiry, &disconnected, &rec.Subscriptions); err != nil {
+			return nil, nil, err
+		}
+		rec.Epoch, rec.Expiry = uint64(epoch), time.Duration(expiry)
+		if disconnected.Valid {
+			rec.Disconnected = time.Unix(0, disconnected.Int64)
+		}
+		recs, ids = append(recs, rec), append(ids, uint64(id))
+	}
+	return recs, ids, rows.Err()
+}
+
+func (r *reader) journal(ctx context.Context) ([]journalRow, error) {
+	rows, err := r.db.QueryContext(ctx, `SELECT seq, records FROM journal ORDER BY seq`)
+	if err != nil {
+		return nil, err
+	}
+	return scanJournal(rows)
+}
+
+func appendUvarint(b []byte, v uint64) []byte { return binary.AppendUvarint(b, v) }

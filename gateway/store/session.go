@@ -1,0 +1,205 @@
+package store
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/headgate-io/headgate/internal/fault"
+	"github.com/headgate-io/headgate/mqtt/broker"
+)
+
+var _ broker.SessionStore = (*Store)(nil)
+
+// session is what the store must know of a stored session: its number, and
+// which journal records count.
+type session struct {
+	id    uint64
+	epoch uint64
+	// ring holds, per slot, the low half of the sequence of the QoS 1 record
+	// that counts; ids does so for QoS 2 packet ids. 0 is none.
+	ring []uint32
+	ids  map[uint32]uint32
+}
+
+// note makes r what counts for its slot and returns how many more records
+// count than before.
+func (ses *session) note(r *record) int64 {
+	switch r.kind {
+	case recordQoS1:
+		if r.slot > 1<<16 {
+			return 0
+		}
+		for int(r.slot) >= len(ses.ring) {
+			ses.ring = append(ses.ring, 0)
+		}
+		was := ses.ring[r.slot]
+		ses.ring[r.slot] = uint32(r.seq)
+		if was != 0 {
+			return 0
+		}
+		return 1
+	case recordQoS2:
+		if ses.ids == nil {
+			ses.ids = make(map[uint32]uint32)
+		}
+		n := len(ses.ids)
+		ses.ids[r.slot] = uint32(r.seq)
+		return int64(len(ses.ids) - n)
+	case recordForget:
+		n := len(ses.ids)
+		delete(ses.ids, r.slot)
+		return int64(len(ses.ids) - n)
+	}
+	return 0
+}
+
+func (ses *session) current(r *record) uint32 {
+	if r.kind == recordQoS2 {
+		return ses.ids[r.slot]
+	}
+	if int(r.slot) < len(ses.ring) {
+		return ses.ring[r.slot]
+	}
+	return 0
+}
+
+func (ses *session) count() int64 {
+	n := int64(len(ses.ids))
+	for _, seq := range ses.ring {
+		if seq != 0 {
+			n++
+		}
+	}
+	return n
+}
+
+// sessionOp is a session row to write, or with id 0 to delete.
+type sessionOp struct {
+	id  uint64
+	rec broker.SessionRecord
+}
+
+// LoadSessions implements broker.SessionStore.
+func (s *Store) LoadSessions(ctx context.Context) ([]broker.SessionRecord, error) {
+	recs, ids, err := s.reader.sessions(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("load sessions: %w", err)
+	}
+	if fault.On(fault.NoDuplicateCheck) {
+		return recs, nil
+	}
+	rows, err := s.reader.journal(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("load sessions: %w", err)
+	}
+	at := make(map[uint64]*broker.SessionRecord, len(ids))
+	for i, id := range ids {
+		at[id] = &recs[i]
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, row := range rows {
+		err := decodeRecords(row.records, func(r *record) {
+			rec := at[r.session]
+			if rec == nil || r.kind != recordQoS1 && r.kind != recordQoS2 || !s.isLiveLocked(r) {
+				return
+			}
+			qos := byte(1)
+			if r.kind == recordQoS2 {
+				qos = 2
+			}
+			rec.Inbound = append(rec.Inbound, broker.InboundRecord{
+				Client: rec.Client, Epoch: rec.Epoch, PacketID: r.packet, QoS: qos, Hash: r.hash, Slot: r.slot,
+			})
+		})
+		if err != nil {
+			return nil, fmt.Errorf("load sessions: row %d: %w", row.seq, err)
+		}
+	}
+	return recs, nil
+}
+
+// SaveSession implements broker.SessionStore.
+func (s *Store) SaveSession(rec broker.SessionRecord, done func(error)) {
+	s.sealSession(done, func(g *group) {
+		ses := s.sessions[rec.Client]
+		if ses == nil || ses.epoch != rec.Epoch {
+			s.forgetSessionLocked(rec.Client)
+			s.nextSession++
+			ses = &session{id: s.nextSession, epoch: rec.Epoch}
+			s.sessions[rec.Client], s.sessionIDs[ses.id] = ses, ses
+		}
+		rec.Inbound = nil
+		g.putSession(rec.Client, sessionOp{id: ses.id, rec: rec})
+	})
+}
+
+// DeleteSession implements broker.SessionStore.
+func (s *Store) DeleteSession(client string, done func(error)) {
+	s.sealSession(done, func(g *group) {
+		s.forgetSessionLocked(client)
+		g.putSession(client, sessionOp{})
+	})
+}
+
+// ForgetID implements broker.SessionStore.
+func (s *Store) ForgetID(client string, epoch uint64, packetID uint16, done func(error)) {
+	s.sealSession(done, func(g *group) {
+		ses := s.sessions[client]
+		if ses == nil || ses.epoch != epoch {
+			return
+		}
+		r := record{kind: recordForget, seq: s.seq, session: ses.id, slot: uint32(packetID)}
+		s.journal.live += ses.note(&r)
+		g.journal.add(&r)
+	})
+}
+
+// sealSession runs change on the pending group under the mutex.
+func (s *Store) sealSession(done func(error), change func(*group)) {
+	s.mu.Lock()
+	for s.recovering && !s.closed {
+		s.room.Wait()
+	}
+	if s.closed {
+		s.mu.Unlock()
+		if done != nil {
+			done(ErrClosed)
+		}
+		return
+	}
+	s.seq++
+	g := s.pendingLocked()
+	change(g)
+	g.last = s.seq
+	g.units++
+	g.bytes += 256
+	if done != nil {
+		g.done = append(g.done, done)
+	}
+	s.wakeLocked()
+	s.mu.Unlock()
+}
+
+func (s *Store) forgetSessionLocked(client string) {
+	if ses := s.sessions[client]; ses != nil {
+		s.journal.live -= ses.count()
+		delete(s.sessions, client)
+		delete(s.sessionIDs, ses.id)
+	}
+}
+
+func (g *group) putSession(client string, o sessionOp) {
+	if g.sessions == nil {
+		g.sessions = make(map[string]sessionOp)
+	}
+	g.sessions[client] = o
+}
+
+func unixNanos(t time.Time) any {
+	if t.IsZero() {
+		return nil
+	}
+	return t.UnixNano()
+}

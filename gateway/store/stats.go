@@ -1,0 +1,67 @@
+package store
+
+import (
+	"os"
+)
+
+// Stats are counters since Open, and a few present sizes.
+type Stats struct {
+	// Commits is how many transactions, Units how many units they held.
+	Commits, Units uint64
+	// CommitErrors counts errors of the disk, Rollbacks how often units were
+	// taken back.
+	CommitErrors, Rollbacks uint64
+	// Conflicts counts refused read sets, QuotaRefusals units over a bound,
+	// SealWaits how often Seal waited for room.
+	Conflicts, QuotaRefusals, SealWaits uint64
+	// CacheMisses counts reads that went to the disk, CacheEvicted entries
+	// that made room for others.
+	CacheMisses, CacheEvicted uint64
+	// OrphanRecords counts duplicate records without a session,
+	// DamagedRows rows that could not be read.
+	OrphanRecords, DamagedRows uint64
+	// DeadLettersDropped, UsageRowsDropped count what bounds pushed out.
+	DeadLettersDropped, UsageRowsDropped uint64
+
+	// Sealed is the last sequence given out, Committed the last on disk.
+	Sealed, Committed uint64
+	// PendingUnits and PendingBytes wait for the committer.
+	PendingUnits int
+	PendingBytes int64
+	// StateBytes, QueueRows, QueueBytes, DeadLetters, CacheBytes and
+	// JournalBytes are what is kept now.
+	StateBytes, QueueRows, QueueBytes, DeadLetters, CacheBytes, JournalBytes int64
+	// ActiveViews is how many invocations have read something.
+	ActiveViews int
+	// Sessions is how many durable MQTT sessions there are.
+	Sessions int
+	// DatabaseBytes and WALBytes are the sizes of the files.
+	DatabaseBytes, WALBytes int64
+	// LowDisk is true while new events are refused for lack of space.
+	LowDisk bool
+}
+
+// Stats returns the counters.
+func (s *Store) Stats() Stats {
+	s.mu.Lock()
+	st := s.stats
+	st.CacheEvicted = s.overlay.evicted
+	st.Sealed, st.Committed = s.seq, s.committed
+	if s.pending != nil {
+		st.PendingUnits, st.PendingBytes = s.pending.units, s.pending.bytes
+	}
+	st.StateBytes, st.QueueRows, st.QueueBytes = s.stateBytes, s.queue.rows, s.queue.bytes
+	st.DeadLetters, st.CacheBytes, st.JournalBytes = s.dead.rows, s.overlay.bytes, s.journal.bytes
+	st.Sessions, st.LowDisk = len(s.sessions), s.queue.lowDisk
+	s.mu.Unlock()
+	st.DatabaseBytes, st.WALBytes = fileSize(s.cfg.Path), fileSize(s.cfg.Path+"-wal")
+	return st
+}
+
+func fileSize(path string) int64 {
+	fi, err := os.Stat(path)
+	if err != nil {
+		return 0
+	}
+	return fi.Size()
+}

@@ -1,0 +1,384 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/url"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/headgate-io/headgate/internal/fault"
+	_ "modernc.org/sqlite" // the database/sql driver
+)
+
+// Store is the database of one gateway. Its methods are safe for concurrent
+// use.
+type Store struct {
+	cfg    Config
+	log    *slog.Logger
+	lock   *os.File
+	reader *reader
+	writer *writer // the committer's; replaced by it after an error
+	views  sync.Pool
+
+	// mu guards everything below. It comes after all locks of package
+	// dispatch; with it held nothing is called that locks, waits for a disk or
+	// runs a caller's code.
+	mu   sync.Mutex
+	work sync.Cond // the committer waits for a group
+	room sync.Cond // sealers wait for room or for recovery
+
+	seq       uint64 // last one given out
+	committed uint64 // last one on disk
+	released  uint64 // last one whose Done functions have returned
+	gen       uint64 // grows with every rollback, from 1
+
+	overlay                overlay
+	oldestView, newestView *View
+	names                  names
+	spaces                 map[string]*namespace
+	functions              map[string]*FunctionRef
+	stateBytes             int64
+	queue                  queueState
+	dead                   deadState
+	journal                journal
+	dedupe                 dedupeWindow
+	sessions               map[string]*session
+	sessionIDs             map[uint64]*session
+	nextSession            uint64
+
+	pending     *group   // being filled; nil when nothing waits
+	groups      []*group // all that are not released, oldest first, pending included
+	spare       []*group
+	groupNumber uint64
+	recovering  bool
+	closed      bool
+	stats       Stats
+
+	failures int // the committer's: errors in a row
+	settled  chan *group
+	closing  chan struct{}
+	wg       sync.WaitGroup
+}
+
+// Open opens the database, creating or migrating it as need be. The file is
+// locked: a second gateway on it is refused.
+func Open(ctx context.Context, cfg Config) (*Store, error) {
+	cfg, err := cfg.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	s := &Store{cfg: cfg, log: cfg.Logger, settled: make(chan *group, 2), closing: make(chan struct{}), gen: 1}
+	s.work.L, s.room.L = &s.mu, &s.mu
+	s.views.New = func() any { return &View{s: s} }
+	s.overlay = newOverlay()
+	s.functions, s.spaces = make(map[string]*FunctionRef), make(map[string]*namespace)
+	s.names = names{ids: make(map[string]uint32), text: make(map[uint32]string)}
+	if err := s.open(ctx); err != nil {
+		s.release()
+		return nil, fmt.Errorf("open store %s: %w", cfg.Path, err)
+	}
+	s.wg.Add(3)
+	go func() { defer s.wg.Done(); s.commitLoop() }()
+	go func() { defer s.wg.Done(); s.releaseLoop() }()
+	go func() { defer s.wg.Done(); s.sweepLoop() }()
+	return s, nil
+}
+
+func (s *Store) open(ctx context.Context) (err error) {
+	if err := os.MkdirAll(filepath.Dir(s.cfg.Path), 0o700); err != nil {
+		return err
+	}
+	if s.lock, err = lockFile(s.cfg.Path + ".lock"); err != nil {
+		return err
+	}
+	if err := s.migrate(ctx); err != nil {
+		return err
+	}
+	if s.writer, err = s.openWriter(); err != nil {
+		return err
+	}
+	if s.reader, err = s.openReader(); err != nil {
+		return err
+	}
+	disk, err := s.loadDisk(ctx)
+	if err != nil {
+		return err
+	}
+	s.adoptLocked(disk)
+	s.seq, s.committed, s.released = disk.committed, disk.committed, disk.committed
+	s.checkDisk()
+	return nil
+}
+
+// Close commits what was sealed, calls the last Done functions and closes the
+// file. Whatever is sealed afterwards gets ErrClosed.
+func (s *Store) Close(ctx context.Context) error {
+	s.mu.Lock()
+	if s.closed {
+		s.mu.Unlock()
+		return nil
+	}
+	s.closed = true
+	close(s.closing)
+	s.work.Broadcast()
+	s.room.Broadcast()
+	s.mu.Unlock()
+	done := make(chan struct{})
+	go func() { s.wg.Wait(); close(done) }()
+	select {
+	case <-done:
+	case <-ctx.Done():
+		return fmt.Errorf("close store: %w", ctx.Err())
+	}
+	s.release()
+	return nil
+}
+
+// release closes files, in an order that leaves no write-ahead log behind.
+func (s *Store) release() {
+	if s.reader != nil {
+		s.reader.db.Close()
+	}
+	if s.writer != nil {
+		s.writer.close()
+	}
+	if s.lock != nil {
+		s.lock.Close()
+	}
+}
+
+func lockFile(path string) (*os.File, error) {
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		f.Close()
+		return nil, fmt.Errorf("%s is held by another gateway: stop it first (%w)", path, err)
+	}
+	return f, nil
+}
+
+// dsn is the data source name of a connection.
+func (s *Store) dsn(readOnly bool) string {
+	q := url.Values{}
+	q.Add("_pragma", "busy_timeout(5000)")
+	q.Add("_pragma", "page_size(4096)")
+	q.Add("_pragma", "journal_mode(WAL)")
+	switch {
+	case fault.On(fault.NoFsync):
+		q.Add("_pragma", "synchronous(OFF)")
+	case s.cfg.Durability == Relaxed:
+		q.Add("_pragma", "synchronous(NORMAL)")
+	default:
+		q.Add("_pragma", "synchronous(FULL)")
+	}
+	q.Add("_pragma", "foreign_keys(1)")
+	if readOnly {
+		q.Add("_pragma", "query_only(1)")
+		q.Add("_pragma", "cache_size(-256)")
+	} else {
+		// Checkpoints write each changed page once, however often it is in the
+		// log: a longer log spares the flash.
+		q.Add("_pragma", "wal_autocheckpoint(1000)")
+		q.Add("_pragma", "journal_size_limit(8388608)")
+		q.Add("_pragma", "cache_size(-1024)")
+	}
+	return "file:" + (&url.URL{Path: s.cfg.Path}).EscapedPath() + "?" + q.Encode()
+}
+
+func (s *Store) now() int64 { return s.cfg.Now().UnixMilli() }
+
+// diskState is what the memory keeps of the disk.
+type diskState struct {
+	committed  uint64
+	names      map[uint32]string
+	spaces     map[uint32]int64
+	queue      queueState
+	nextRow    map[uint32]int64
+	dead       deadState
+	sessions   map[string]*session
+	rows       []journalRow
+	journalLen int64
+	emptyTail  uint64
+}
+
+// reopen replaces the writer and reads back what is on disk.
+func (s *Store) reopen() (*diskState, error) {
+	s.writer.close()
+	if err := s.inject(StepReopen); err != nil {
+		return nil, err
+	}
+	w, err := s.openWriter()
+	if err != nil {
+		return nil, err
+	}
+	s.writer = w
+	return s.loadDisk(context.Background())
+}
+
+func (s *Store) loadDisk(ctx context.Context) (*diskState, error) {
+	d := &diskState{
+		names: make(map[uint32]string), spaces: make(map[uint32]int64),
+		nextRow: make(map[uint32]int64), sessions: make(map[string]*session),
+	}
+	q := func(query string, each func(*sql.Rows) error) error {
+		rows, err := s.writer.conn.QueryContext(ctx, query)
+		if err != nil {
+			return err
+		}
+		defer rows.Close()
+		for rows.Next() {
+			if err := each(rows); err != nil {
+				return err
+			}
+		}
+		return rows.Err()
+	}
+	err := errors.Join(
+		q(`SELECT id, name FROM name`, func(r *sql.Rows) error {
+			var id uint32
+			var name string
+			err := r.Scan(&id, &name)
+			d.names[id] = name
+			return err
+		}),
+		q(`SELECT ns, sum(length(CAST(key AS BLOB)) + length(value)) FROM kv GROUP BY ns`, func(r *sql.Rows) error {
+			var ns uint32
+			var n int64
+			err := r.Scan(&ns, &n)
+			d.spaces[ns] = n
+			return err
+		}),
+		q(`SELECT id >> 40, count(*), max(id) & ((1 << 40) - 1), sum(length(event) + length(CAST(key AS BLOB))) FROM queue GROUP BY 1`, func(r *sql.Rows) error {
+			var fn uint32
+			var rows, last, bytes int64
+			err := r.Scan(&fn, &rows, &last, &bytes)
+			d.nextRow[fn] = last
+			d.queue.rows += rows
+			d.queue.bytes += bytes + rows*rowOverhead
+			return err
+		}),
+		q(`SELECT count(*), coalesce(sum(length(event)), 0) FROM dead_letter`, func(r *sql.Rows) error {
+			return r.Scan(&d.dead.rows, &d.dead.bytes)
+		}),
+		q(`SELECT id, client, epoch FROM session`, func(r *sql.Rows) error {
+			var id, epoch int64
+			var client string
+			err := r.Scan(&id, &client, &epoch)
+			d.sessions[client] = &session{id: uint64(id), epoch: uint64(epoch)}
+			return err
+		}),
+		q(`SELECT seq, records FROM journal ORDER BY seq`, func(r *sql.Rows) error {
+			var row journalRow
+			err := r.Scan(&row.seq, &row.records)
+			d.rows = append(d.rows, row)
+			return err
+		}),
+	)
+	if err != nil {
+		return nil, fmt.Errorf("read back: %w", err)
+	}
+	for _, row := range d.rows {
+		d.committed, d.emptyTail = row.seq, 0
+		d.journalLen += int64(len(row.records))
+		if len(row.records) == 0 {
+			d.emptyTail = row.seq
+		}
+	}
+	return d, nil
+}
+
+// adoptLocked makes the memory what the disk says. Numbers already given to
+// names stay.
+func (s *Store) adoptLocked(d *diskState) {
+	s.overlay = newOverlay()
+	s.names.saved = make(map[uint32]bool)
+	for id, name := range d.names {
+		s.names.ids[name], s.names.text[id], s.names.saved[id] = id, name, true
+		s.names.next = max(s.names.next, id)
+	}
+	s.stateBytes = 0
+	for _, n := range s.spaces {
+		n.bytes, n.changed = 0, 0
+	}
+	for id, bytes := range d.spaces {
+		s.namespaceLocked(s.names.text[id]).bytes = bytes
+		s.stateBytes += bytes
+	}
+	for id, last := range d.nextRow {
+		if name, ok := s.names.text[id]; ok {
+			f := s.functionLocked(name)
+			f.next = max(f.next, last)
+		}
+	}
+	d.queue.lowDisk = s.queue.lowDisk
+	s.queue, s.dead = d.queue, d.dead
+	s.sessions, s.sessionIDs = d.sessions, make(map[uint64]*session)
+	for _, ses := range d.sessions {
+		s.sessionIDs[ses.id] = ses
+		s.nextSession = max(s.nextSession, ses.id)
+	}
+	s.journal = journal{bytes: d.journalLen, emptyTail: d.emptyTail}
+	s.dedupe = newDedupeWindow(s.cfg.DedupeWindow)
+	for _, row := range d.rows {
+		if err := decodeRecords(row.records, s.replayLocked); err != nil {
+			s.log.Error("journal row is damaged, its duplicate records are lost", "seq", row.seq, "error", err)
+			s.stats.DamagedRows++
+		}
+	}
+}
+
+func (s *Store) replayLocked(r *record) {
+	if r.kind == recordDedupe {
+		s.dedupe.add(r.dedupe, r.seq)
+		return
+	}
+	if ses := s.sessionIDs[r.session]; ses != nil {
+		s.journal.live += ses.note(r)
+	}
+}
+
+// sweepLoop deletes expired keys and old rows, and watches the free space.
+func (s *Store) sweepLoop() {
+	t := time.NewTicker(s.cfg.SweepEvery)
+	defer t.Stop()
+	for {
+		select {
+		case <-t.C:
+		case <-s.closing:
+			return
+		}
+		s.checkDisk()
+		if err := s.Sweep(context.Background()); err != nil && !errors.Is(err, ErrClosed) && !errors.Is(err, ErrRolledBack) {
+			s.log.Warn("sweep expired keys", "error", err)
+		}
+	}
+}
+
+// checkDisk notes whether the disk has room for new events.
+func (s *Store) checkDisk() {
+	if s.cfg.MinFreeBytes < 0 {
+		return
+	}
+	var fs unix.Statfs_t
+	if err := unix.Statfs(filepath.Dir(s.cfg.Path), &fs); err != nil {
+		return
+	}
+	low := int64(fs.Bavail)*int64(fs.Bsize) < s.cfg.MinFreeBytes
+	s.mu.Lock()
+	changed := s.queue.lowDisk != low
+	s.queue.lowDisk = low
+	s.mu.Unlock()
+	if changed && low {
+		s.log.Warn("disk is nearly full, new events are refused", "path", s.cfg.Path)
+	}
+}

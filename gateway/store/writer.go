@@ -1,0 +1,293 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"math"
+
+	"github.com/headgate-io/headgate/sync/usage"
+)
+
+// writer is the one connection that writes, with its prepared statements. The
+// committer alone uses it.
+type writer struct {
+	s    *Store
+	db   *sql.DB
+	conn *sql.Conn
+	stmt map[string]*sql.Stmt
+	buf  []byte
+}
+
+const (
+	sqlBegin         = `BEGIN IMMEDIATE`
+	sqlCommit        = `COMMIT`
+	sqlName          = `INSERT OR IGNORE INTO name (id, name) VALUES (?, ?)`
+	sqlJournal       = `INSERT INTO journal (seq, records) VALUES (?, ?)`
+	sqlJournalMove   = `UPDATE journal SET seq = ?1, records = ?2 WHERE seq = ?3`
+	sqlJournalTrim   = `DELETE FROM journal WHERE seq <= ?`
+	sqlJournalOldest = `SELECT seq, records FROM journal ORDER BY seq LIMIT ?`
+	sqlKVSet         = `INSERT INTO kv (ns, key, value, expires) VALUES (?, ?, ?, ?)
+		ON CONFLICT (ns, key) DO UPDATE SET value = excluded.value, expires = excluded.expires`
+	sqlKVDelete = `DELETE FROM kv WHERE ns = ? AND key = ?`
+	sqlSession  = `INSERT INTO session (id, client, user, epoch, expiry, disconnected, subscriptions) VALUES (?, ?, ?, ?, ?, ?, ?)
+		ON CONFLICT (client) DO UPDATE SET id = excluded.id, user = excluded.user, epoch = excluded.epoch,
+		expiry = excluded.expiry, disconnected = excluded.disconnected, subscriptions = excluded.subscriptions`
+	sqlSessionDelete = `DELETE FROM session WHERE client = ?`
+	sqlQueueInsert   = `INSERT INTO queue (id, key, due, attempt, arrived, error, event) VALUES (?, ?, ?, ?, ?, nullif(?, ''), ?)`
+	sqlQueueUpdate   = `UPDATE queue SET due = ?, attempt = ?, error = nullif(?, '') WHERE id = ?`
+	sqlQueueDelete   = `DELETE FROM queue WHERE id = ?`
+	sqlDeadInsert    = `INSERT INTO dead_letter (function, version, key, attempt, arrived, died, reason, error, blocks, event)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`
+	sqlDeadOldest = `DELETE FROM dead_letter WHERE id = (SELECT min(id) FROM dead_letter) RETURNING length(event)`
+	sqlUsage      = `INSERT INTO usage VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+		ON CONFLICT DO UPDATE SET ok = ok + excluded.ok, failed = failed + excluded.failed,
+		trapped = trapped + excluded.trapped, out_of_fuel = out_of_fuel + excluded.out_of_fuel,
+		out_of_stack = out_of_stack + excluded.out_of_stack, out_of_memory = out_of_memory + excluded.out_of_memory,
+		timed_out = timed_out + excluded.timed_out, refused = refused + excluded.refused,
+		fuel = fuel + excluded.fuel,
+		duration_nanos = duration_nanos + excluded.duration_nanos,
+		memory_byte_millis = memory_byte_millis + excluded.memory_byte_millis,
+		cold_starts = cold_starts + excluded.cold_starts, bytes_in = bytes_in + excluded.bytes_in,
+		bytes_out = bytes_out + excluded.bytes_out, bytes_written = bytes_written + excluded.bytes_written`
+)
+
+var writerStatements = []string{
+	sqlBegin, sqlCommit, sqlName, sqlJournal, sqlJournalMove, sqlJournalTrim, sqlJournalOldest, sqlKVSet, sqlKVDelete,
+	sqlSession, sqlSessionDelete, sqlQueueInsert, sqlQueueUpdate, sqlQueueDelete, sqlDeadInsert, sqlDeadOldest, sqlUsage,
+}
+
+func (s *Store) openWriter() (w *writer, err error) {
+	ctx := context.Background()
+	w = &writer{s: s, stmt: make(map[string]*sql.Stmt), buf: make([]byte, 0, 4096)}
+	if w.db, err = sql.Open("sqlite", s.dsn(false)); err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			w.close()
+		}
+	}()
+	w.db.SetMaxOpenConns(1)
+	if w.conn, err = w.db.Conn(ctx); err != nil {
+		return nil, err
+	}
+	for _, q := range writerStatements {
+		if w.stmt[q], err = w.conn.PrepareContext(ctx, q); err != nil {
+			return nil, fmt.Errorf("prepare %q: %w", q, err)
+		}
+	}
+	return w, nil
+}
+
+func (w *writer) close() {
+	for _, st := range w.stmt {
+		if st != nil {
+			st.Close()
+		}
+	}
+	if w.conn != nil {
+		w.conn.Close()
+	}
+	w.db.Close()
+}
+
+func (w *writer) run(query string, args ...any) error {
+	_, err := w.stmt[query].Exec(args...)
+	return err
+}
+
+func (w *writer) begin() error  { return w.run(sqlBegin) }
+func (w *writer) commit() error { return w.run(sqlCommit) }
+
+func (w *writer) names(g *group) error {
+	for _, n := range g.names {
+		if err := w.run(sqlName, n.id, n.name); err != nil {
+			return fmt.Errorf("write name: %w", err)
+		}
+	}
+	return nil
+}
+
+func (w *writer) sessions(g *group) error {
+	for client, o := range g.sessions {
+		var err error
+		if o.id == 0 {
+			err = w.run(sqlSessionDelete, client)
+		} else {
+			r := &o.rec
+			subs := r.Subscriptions
+			if subs == nil {
+				subs = []byte{}
+			}
+			err = w.run(sqlSession, int64(o.id), r.Client, r.User, int64(r.Epoch), int64(r.Expiry), unixNanos(r.Disconnected), subs)
+		}
+		if err != nil {
+			return fmt.Errorf("write session: %w", err)
+		}
+	}
+	return nil
+}
+
+// journal writes the group's row: it is also what says how far commits got.
+func (w *writer) journal(g *group) error {
+	j := &g.journal
+	w.buf = w.buf[:0]
+	if len(j.records) > 0 {
+		w.buf = appendUvarint(w.buf, j.base)
+		w.buf = append(w.buf, j.records...)
+	}
+	if j.compacted > 0 {
+		if err := w.run(sqlJournalTrim, int64(j.compacted)); err != nil {
+			return fmt.Errorf("trim journal: %w", err)
+		}
+	}
+	var err error
+	if j.replaces > 0 {
+		err = w.run(sqlJournalMove, int64(g.last), w.buf, int64(j.replaces))
+	} else {
+		err = w.run(sqlJournal, int64(g.last), w.buf)
+	}
+	if err != nil {
+		return fmt.Errorf("write journal: %w", err)
+	}
+	return nil
+}
+
+type journalRow struct {
+	seq     uint64
+	records []byte
+}
+
+func (w *writer) oldestJournal(limit int) ([]journalRow, error) {
+	rows, err := w.stmt[sqlJournalOldest].Query(limit)
+	if err != nil {
+		return nil, err
+	}
+	return scanJournal(rows)
+}
+
+func scanJournal(rows *sql.Rows) ([]journalRow, error) {
+	defer rows.Close()
+	var out []journalRow
+	for rows.Next() {
+		var r journalRow
+		if err := rows.Scan(&r.seq, &r.records); err != nil {
+			return nil, err
+		}
+		out = append(out, r)
+	}
+	return out, rows.Err()
+}
+
+func (w *writer) kv(g *group) error {
+	for i := range g.writes {
+		k := &g.writes[i]
+		var err error
+		switch {
+		case !k.found:
+			err = w.run(sqlKVDelete, k.ns, k.key)
+		default:
+			var expires any
+			if k.expires != 0 {
+				expires = k.expires
+			}
+			value := k.value
+			if value == nil {
+				value = []byte{}
+			}
+			err = w.run(sqlKVSet, k.ns, k.key, value, expires)
+		}
+		if err != nil {
+			return fmt.Errorf("write state: %w", err)
+		}
+	}
+	return nil
+}
+
+func (w *writer) queue(g *group) error {
+	for _, id := range g.queueOrder {
+		o := g.queue[id]
+		var err error
+		switch o.change {
+		case queueInsert:
+			w.buf = appendEvent(w.buf[:0], o.event)
+			err = w.run(sqlQueueInsert, int64(id), o.key, o.due, o.attempt, o.arrived, o.err, w.buf)
+		case queueUpdate:
+			err = w.run(sqlQueueUpdate, o.due, o.attempt, o.err, int64(id))
+		case queueDelete:
+			err = w.run(sqlQueueDelete, int64(id))
+		}
+		if err != nil {
+			return fmt.Errorf("write queue: %w", err)
+		}
+	}
+	return nil
+}
+
+func (w *writer) dead(g *group) error {
+	for _, l := range g.dead {
+		w.buf = appendEvent(w.buf[:0], l.Event)
+		err := w.run(sqlDeadInsert, l.Function, l.Version, l.Key, l.Attempt, unixMillis(l.Arrived), unixMillis(l.Died),
+			l.Reason, l.Error, l.Blocks, w.buf)
+		if err != nil {
+			return fmt.Errorf("write dead letter: %w", err)
+		}
+	}
+	if len(g.dead) == 0 {
+		return nil
+	}
+	for {
+		s := w.s
+		s.mu.Lock()
+		full := s.dead.rows > s.cfg.MaxDeadLetters || s.dead.bytes > s.cfg.MaxDeadLetterBytes && s.dead.rows > 1
+		s.mu.Unlock()
+		if !full {
+			return nil
+		}
+		var size int64
+		if err := w.stmt[sqlDeadOldest].QueryRow().Scan(&size); err != nil {
+			return fmt.Errorf("drop oldest dead letter: %w", err)
+		}
+		s.mu.Lock()
+		s.dead.rows--
+		s.dead.bytes = max(s.dead.bytes-size, 0)
+		s.stats.DeadLettersDropped++
+		s.mu.Unlock()
+	}
+}
+
+func (w *writer) usage(g *group) error {
+	for k, t := range g.usage {
+		if err := w.run(sqlUsage, usageArgs(k, t)...); err != nil {
+			return fmt.Errorf("write usage: %w", err)
+		}
+	}
+	return nil
+}
+
+func usageArgs(k usageKey, t *usage.Totals) []any {
+	args := make([]any, 0, 18)
+	args = append(args, k.minute, k.function, k.version)
+	for _, n := range t.Outcomes {
+		args = append(args, n)
+	}
+	return append(args, clamp(t.Fuel), clamp(t.DurationNanos), clamp(t.MemoryByteMillis),
+		t.ColdStarts, clamp(t.BytesIn), clamp(t.BytesOut), clamp(t.BytesWritten))
+}
+
+// clamp keeps sums of two rows within SQLite's integers.
+func clamp(n uint64) int64 { return int64(min(n, math.MaxInt64/4)) }
+
+// op runs a rare change below a savepoint.
+func (w *writer) op(ctx context.Context, o *op) error {
+	if _, err := w.conn.ExecContext(ctx, `SAVEPOINT op`); err != nil {
+		return err
+	}
+	end := `RELEASE op`
+	if o.err = o.run(ctx, w.conn); o.err != nil {
+		end = `ROLLBACK TO op; RELEASE op`
+	}
+	_, err := w.conn.ExecContext(ctx, end)
+	return err
+}
