@@ -1,5 +1,7 @@
 package abi
 
+import "encoding/binary"
+
 // Names of the border.
 const (
 	// Module is the import module of every host call.
@@ -118,3 +120,32 @@ const (
 	// MetaParamPrefix precedes the name of one capture.
 	MetaParamPrefix = "params."
 )
+
+// Find returns the call with a name.
+func Find(name string) (*Call, bool) {
+	for i := range Calls {
+		if Calls[i].Name == name {
+			return &Calls[i], true
+		}
+	}
+	return nil, false
+}
+
+// ParsePage reads a page of kv_list: the next cursor and the keys. A page
+// that is cut short yields the keys that are whole.
+func ParsePage(page []byte) (next uint32, keys []string) {
+	keys = []string{}
+	if len(page) < 4 {
+		return 0, keys
+	}
+	next = binary.LittleEndian.Uint32(page)
+	for page = page[4:]; len(page) >= 4; {
+		n := binary.LittleEndian.Uint32(page)
+		page = page[4:]
+		if uint64(n) > uint64(len(page)) {
+			break
+		}
+		keys, page = append(keys, string(page[:n])), page[n:]
+	}
+	return next, keys
+}

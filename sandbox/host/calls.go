@@ -1,22 +1,21 @@
 package host
 
 import (
+	"crypto/rand"
+	"errors"
+	"fmt"
 	"io"
+	mathrand "math/rand/v2"
 	"time"
 
 	"github.com/headgate-io/headgate/function"
+	"github.com/headgate-io/headgate/sandbox/abi"
 )
 
 // Meta answers a guest's questions about its event: the keys of package abi
 // (id, source, subject, params.<name>, …).
 type Meta interface {
 	Lookup(key string) (value string, ok bool)
-}
-
-// TopicPolicy decides which topics a function may publish to. Its error says
-// what was refused and which permission would allow it.
-type TopicPolicy interface {
-	MayPublish(topic string) error
 }
 
 // Invocation is what one attempt on one event brings along.
@@ -44,54 +43,108 @@ type Metric struct {
 // Attribute is one attribute of the output: an HTTP header, the content type.
 type Attribute struct{ Key, Value string }
 
-// Grant is what one function version may do, compiled once from its manifest.
-// It is immutable and may serve any number of calls at once.
-type Grant struct {
-	name   string
-	limits function.Limits
-	perms  function.Permissions
-	config map[string][]byte
-	topics TopicPolicy
+// Abort ends an invocation from inside a host call.
+type Abort struct {
+	Outcome function.Outcome
+	Reason  string
 }
 
-// NewGrant compiles the permissions of the function called name. Zero limits
-// take their defaults. Nil topics denies every publish.
-func NewGrant(name string, perms function.Permissions, limits function.Limits, config map[string][]byte, topics TopicPolicy) *Grant {
-	return &Grant{name: name, perms: perms, limits: limits.WithDefaults(), config: config, topics: topics}
-}
-
-// Limits returns the limits with their defaults filled in.
-func (g *Grant) Limits() function.Limits { return g.limits }
+// Error returns the reason.
+func (a *Abort) Error() string { return a.Reason }
 
 // Calls is the host side of one invocation. The zero value is ready for
 // Reset; a Calls is used by one goroutine at a time and may be reused for any
 // number of invocations.
+//
+// The methods named after host calls are for the sandbox. They return an
+// errno of package abi, 0 for success; Reason then says why in words.
 type Calls struct {
-	grant   *Grant
-	in      Invocation
-	effects function.Effects
+	grant *Grant
+	in    Invocation
+	init  bool
+
+	effects     function.Effects
+	effectBytes int
+	written     map[stateKey]int // index into effects.Writes, once there are many
+	cursors     []string
+	page        []byte
+
 	logs    []function.LogLine
+	log     logBudget
+	streams [2]lineBuffer
+
 	metrics []Metric
 	attrs   []Attribute
 	output  []byte
+	failure string
+	reason  string
+	abort   *Abort
+
+	topics   map[string]topicVerdict
+	topicsOf *Grant
+
+	journal journal
+}
+
+// journal keeps the answers that a rerun of the same event must hear again.
+// The wall clock stands still during an invocation, except while the guest
+// sleeps, and random is one seeded stream, so that two values tell it all.
+type journal struct {
+	now    time.Time // start of the invocation, zero until asked for
+	seed   [32]byte
+	seeded bool
+	random *mathrand.ChaCha8
+	slept  time.Duration
 }
 
 // Reset prepares c for a new invocation.
-func (c *Calls) Reset(g *Grant, in Invocation) { c.grant, c.in = g, in }
+func (c *Calls) Reset(g *Grant, in Invocation) {
+	c.grant, c.in, c.init = g, in, false
+	c.journal.now, c.journal.seeded = time.Time{}, false
+	c.logs = c.logs[:0]
+	c.restart()
+}
+
+// ResetInit prepares c for headgate_init: only log, config and random work.
+// It has the log budget of one invocation.
+func (c *Calls) ResetInit(g *Grant) {
+	c.Reset(g, Invocation{})
+	c.init = true
+}
 
 // Rewind prepares a rerun of the same event against a fresh view of the
-// state: what the guest did is forgotten, and now, random (and answers from
-// outside) repeat as long as the guest asks for the same things in the same
-// order.
-func (c *Calls) Rewind(s State) { c.in.State = s }
+// state: what the guest did is forgotten, and now and random repeat as long
+// as the guest asks for the same things in the same order. Log lines of the
+// first run stay; the rerun may log as much again.
+func (c *Calls) Rewind(s State) {
+	c.in.State = s
+	c.restart()
+}
 
-// Effects is what the guest asked for. It is valid until Reset or Rewind;
-// what it points to is not reused and may be kept.
+// restart forgets what the guest did.
+func (c *Calls) restart() {
+	c.effects.Writes = c.effects.Writes[:0]
+	c.effects.Publishes = c.effects.Publishes[:0]
+	c.effects.Enqueues = c.effects.Enqueues[:0]
+	c.effects.Invokes = c.effects.Invokes[:0]
+	c.effectBytes = 0
+	c.log = logBudget{left: int(c.grant.limits.LogBytes)}
+	clear(c.written)
+	c.cursors = c.cursors[:0]
+	c.streams[0].reset()
+	c.streams[1].reset()
+	c.metrics, c.attrs = c.metrics[:0], c.attrs[:0]
+	c.output = c.output[:0]
+	c.failure, c.reason, c.abort = "", "", nil
+	if c.journal.seeded {
+		c.journal.random.Seed(c.journal.seed)
+	}
+	c.journal.slept = 0
+}
+
+// Effects is what the guest asked for. Its lists are valid until Reset or
+// Rewind; the strings and bytes they point to are not reused and may be kept.
 func (c *Calls) Effects() *function.Effects { return &c.effects }
-
-// Logs are the lines that the guest logged, its standard output and error
-// included. The slice is valid until the next Reset.
-func (c *Calls) Logs() []function.LogLine { return c.logs }
 
 // Metrics are the values that the guest reported.
 func (c *Calls) Metrics() []Metric { return c.metrics }
@@ -101,3 +154,172 @@ func (c *Calls) Output() []byte { return c.output }
 
 // OutputMeta are the attributes of the output, in the order they were set.
 func (c *Calls) OutputMeta() []Attribute { return c.attrs }
+
+// Failure is the guest's last error text.
+func (c *Calls) Failure() string { return c.failure }
+
+// Grant returns what the invocation may do.
+func (c *Calls) Grant() *Grant { return c.grant }
+
+// Deadline returns the invocation's own deadline, zero for none.
+func (c *Calls) Deadline() time.Time { return c.in.Deadline }
+
+// Reason says why the last host call failed.
+func (c *Calls) Reason() string { return c.reason }
+
+// Aborted is not nil once a host call found that the invocation cannot go on;
+// the sandbox then ends it.
+func (c *Calls) Aborted() *Abort { return c.abort }
+
+// refuse records why a call failed. The reason goes to the log, because the
+// guest sees only the number.
+func (c *Calls) refuse(e abi.Errno, format string, args ...any) abi.Errno {
+	c.reason = fmt.Sprintf(format, args...)
+	if e != abi.NotFound {
+		c.Log(function.Warn, c.reason)
+	}
+	return e
+}
+
+func (c *Calls) fail(o function.Outcome, format string, args ...any) {
+	if c.abort == nil {
+		c.abort = &Abort{Outcome: o, Reason: fmt.Sprintf(format, args...)}
+	}
+}
+
+// Enter must be called before any other host call; it refuses what
+// headgate_init may not do.
+func (c *Calls) Enter(call *abi.Call) {
+	if c.init && !call.Init {
+		c.fail(function.Failed, "%s cannot be called in %s: only log, config, error and random can, because what it does becomes part of every invocation", call.Name, abi.ExportInit)
+	}
+}
+
+// Input is the event's data.
+func (c *Calls) Input() []byte { return c.in.Input }
+
+// SetOutput replaces the output. One over the limit ends the invocation.
+func (c *Calls) SetOutput(b []byte) {
+	if limit := int64(c.grant.limits.Output); int64(len(b)) > limit {
+		c.fail(function.Failed, "output of %d bytes is over the limit of %d: raise limits.output or send less", len(b), limit)
+		return
+	}
+	c.output = append(c.output[:0], b...)
+}
+
+// SetOutputMeta sets one attribute of the output; an empty value removes it.
+func (c *Calls) SetOutputMeta(key, value []byte) abi.Errno {
+	if e := c.checkName("output attribute", key); e != 0 {
+		return e
+	}
+	if len(value) > abi.MaxNameBytes {
+		return c.refuse(abi.Limit, "output attribute %s: value of %d bytes is over %d", key, len(value), abi.MaxNameBytes)
+	}
+	for i := range c.attrs {
+		if c.attrs[i].Key == string(key) {
+			if len(value) == 0 {
+				c.attrs = append(c.attrs[:i], c.attrs[i+1:]...)
+			} else {
+				c.attrs[i].Value = string(value)
+			}
+			return 0
+		}
+	}
+	if len(value) == 0 {
+		return 0
+	}
+	if len(c.attrs) == abi.MaxOutputMeta {
+		return c.refuse(abi.Limit, "output attribute %s: there are %d already", key, abi.MaxOutputMeta)
+	}
+	c.attrs = append(c.attrs, Attribute{string(key), string(value)})
+	return 0
+}
+
+// SetFailure keeps the guest's error text, cut to 4 KiB.
+func (c *Calls) SetFailure(text []byte) { c.failure = cut(text, 4096) }
+
+// Lookup answers meta.
+func (c *Calls) Lookup(key []byte) (string, abi.Errno) {
+	if c.in.Meta != nil {
+		if v, ok := c.in.Meta.Lookup(string(key)); ok {
+			return v, 0
+		}
+	}
+	return "", abi.NotFound
+}
+
+// Config answers config with the JSON of one value.
+func (c *Calls) Config(key []byte) ([]byte, abi.Errno) {
+	if v, ok := c.grant.config[string(key)]; ok {
+		return v, 0
+	}
+	return nil, c.refuse(abi.NotFound, "config %s: not set in the manifest", key)
+}
+
+// ConfigKeys calls yield with every config key.
+func (c *Calls) ConfigKeys(yield func(key string, value []byte)) {
+	for k, v := range c.grant.config {
+		yield(k, v)
+	}
+}
+
+// Now is the time of the invocation. It stands still while the guest
+// computes, so that a rerun sees the same, and moves while it sleeps.
+func (c *Calls) Now() time.Time {
+	if c.journal.now.IsZero() {
+		now := c.in.Now
+		if now == nil {
+			now = time.Now
+		}
+		c.journal.now = now()
+	}
+	return c.journal.now.Add(c.journal.slept)
+}
+
+// Slept moves the guest's clock.
+func (c *Calls) Slept(d time.Duration) { c.journal.slept += d }
+
+// ReadRandom fills dst with unpredictable bytes: a ChaCha8 stream whose seed
+// is drawn once per invocation and drawn on again by a rerun.
+func (c *Calls) ReadRandom(dst []byte) {
+	j := &c.journal
+	if !j.seeded {
+		var err error
+		if c.in.Random != nil {
+			_, err = io.ReadFull(c.in.Random, j.seed[:])
+		} else {
+			_, err = rand.Read(j.seed[:])
+		}
+		if err != nil {
+			c.fail(function.Failed, "random: %v", err)
+			return
+		}
+		if j.random == nil {
+			j.random = mathrand.NewChaCha8(j.seed)
+		} else {
+			j.random.Seed(j.seed)
+		}
+		j.seeded = true
+	}
+	j.random.Read(dst)
+}
+
+// Metric keeps one value.
+func (c *Calls) Metric(name []byte, value float64) {
+	if c.checkName("metric", name) != 0 {
+		return
+	}
+	if len(c.metrics) == abi.MaxMetrics {
+		c.refuse(abi.Limit, "metric %s: %d values reported already", name, abi.MaxMetrics)
+		return
+	}
+	c.metrics = append(c.metrics, Metric{string(name), value})
+}
+
+// Unsupported answers the calls of the ABI that this gateway does not offer.
+func (c *Calls) Unsupported(call *abi.Call, name []byte) abi.Errno {
+	return c.refuse(abi.Unsupported, "%s %s: this version of the gateway does not offer %s yet", call.Name, cut(name, 64), call.Name)
+}
+
+// errNoState is what a function without a state view hears.
+var errNoState = errors.New("this invocation has no state")

@@ -1,0 +1,186 @@
+package sandbox
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/tetratelabs/wazero"
+	"github.com/tetratelabs/wazero/api"
+
+	"github.com/headgate-io/headgate/sandbox/instrument"
+)
+
+// Config configures an Engine.
+type Config struct {
+	// CacheDir keeps instrumented modules and machine code between runs.
+	CacheDir string
+	// MemoryBudget bounds the memory of all instances and images together,
+	// in bytes; 0 is 256 MiB.
+	MemoryBudget int64
+	// Interpreter forces wazero's interpreter, which is 20 to 60 times slower.
+	Interpreter bool
+	Logger      *slog.Logger
+}
+
+const defaultMemoryBudget = 256 << 20
+
+// Engine compiles and runs functions. It may be used by any number of
+// goroutines.
+type Engine struct {
+	log         *slog.Logger
+	cacheDir    string
+	interpreter bool
+	slice       int64 // fuel between two yields
+	cache       wazero.CompilationCache
+	runtime     wazero.Runtime
+	budget      budget
+	warnedCopy  atomic.Bool
+
+	// mu guards what follows. Lock order: Module.mu, Engine.mu,
+	// Pool.mu; eviction only tries the Module.mu of others.
+	mu      sync.Mutex
+	pools   []*Pool
+	evicted uint64
+
+	// compiling serialises compilation: it is the hungriest thing the
+	// gateway does, and never urgent.
+	compiling sync.Mutex
+	script    *compiled // the JavaScript engine, once needed
+}
+
+// compiled is a module's machine code and what is known of it. The script
+// engine's is shared by every script.
+type compiled struct {
+	code   wazero.CompiledModule
+	report *instrument.Report
+}
+
+// New opens an engine. Without a CacheDir nothing is kept between runs.
+func New(ctx context.Context, cfg Config) (*Engine, error) {
+	e := &Engine{log: cfg.Logger, cacheDir: cfg.CacheDir, interpreter: cfg.Interpreter || !compilerAvailable()}
+	if e.log == nil {
+		e.log = slog.New(slog.DiscardHandler)
+	}
+	e.budget.total = cfg.MemoryBudget
+	if e.budget.total <= 0 {
+		e.budget.total = defaultMemoryBudget
+	}
+	e.budget.evict = e.evictOne
+	rc := wazero.NewRuntimeConfigCompiler()
+	e.slice = 1_000_000
+	if e.interpreter {
+		rc = wazero.NewRuntimeConfigInterpreter()
+		e.slice = 50_000
+	}
+	rc = rc.WithCoreFeatures(api.CoreFeaturesV2).WithDebugInfoEnabled(false)
+	if err := e.openCache(); err != nil {
+		return nil, err
+	}
+	rc = rc.WithCompilationCache(e.cache)
+	e.runtime = wazero.NewRuntimeWithConfig(ctx, rc)
+	if err := e.addHostModules(ctx); err != nil {
+		return nil, errors.Join(err, e.Close(ctx))
+	}
+	return e, nil
+}
+
+// compilerAvailable reports whether wazero has a compiler for this platform.
+func compilerAvailable() bool {
+	return slices.Contains([]string{"amd64", "arm64"}, runtime.GOARCH) &&
+		slices.Contains([]string{"linux", "darwin", "freebsd", "netbsd", "windows"}, runtime.GOOS)
+}
+
+// openCache opens the on-disk caches.
+func (e *Engine) openCache() error {
+	if e.cacheDir == "" {
+		e.cache = wazero.NewCompilationCache()
+		return nil
+	}
+	for _, dir := range []string{e.instrumentedDir(), e.machineCodeDir()} {
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			return fmt.Errorf("open module cache: %w", err)
+		}
+		if err := pruneCache(dir, maxCacheBytes); err != nil {
+			e.log.Warn("module cache not pruned", "dir", dir, "error", err)
+		}
+	}
+	cache, err := wazero.NewCompilationCacheWithDir(e.machineCodeDir())
+	if err != nil {
+		return fmt.Errorf("open module cache: %w", err)
+	}
+	e.cache = cache
+	return nil
+}
+
+func (e *Engine) instrumentedDir() string { return filepath.Join(e.cacheDir, "instrumented") }
+func (e *Engine) machineCodeDir() string  { return filepath.Join(e.cacheDir, "machinecode") }
+
+// Close ends the engine. Pools and modules must be closed before.
+func (e *Engine) Close(ctx context.Context) error {
+	err := e.runtime.Close(ctx)
+	return errors.Join(err, e.cache.Close(ctx))
+}
+
+// EngineStats are the counters of all pools together.
+type EngineStats struct {
+	// Instances is how many are in memory, running or idle.
+	Instances int
+	// MemoryBytes is what instances and images hold of MemoryBudget.
+	MemoryBytes  int64
+	MemoryBudget int64
+	// Evicted counts idle instances that made room for others.
+	Evicted uint64
+	// Interpreter is true where code is interpreted.
+	Interpreter bool
+}
+
+// Stats returns the engine's counters.
+func (e *Engine) Stats() EngineStats {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	s := EngineStats{MemoryBytes: e.budget.used.Load(), MemoryBudget: e.budget.total, Evicted: e.evicted, Interpreter: e.interpreter}
+	for _, p := range e.pools {
+		ps := p.Stats()
+		s.Instances += ps.Running + ps.Idle
+	}
+	return s
+}
+
+// evictOne frees the instance that has been idle longest, or the image of a
+// function that has no instance. It reports false when there is neither.
+func (e *Engine) evictOne() bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	var oldest *Pool
+	var since time.Time
+	for _, p := range e.pools {
+		if t, ok := p.oldestIdle(); ok && (oldest == nil || t.Before(since)) {
+			oldest, since = p, t
+		}
+	}
+	if oldest != nil && oldest.evict() {
+		e.evicted++
+		return true
+	}
+	for _, p := range e.pools {
+		if p.module.dropImage() {
+			return true
+		}
+	}
+	return false
+}
+
+// digest names a module in the caches.
+func digest(source []byte) string {
+	return fmt.Sprintf("%x-%s", sha256.Sum256(source), instrument.Version)
+}

@@ -1,0 +1,274 @@
+package quickjs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/tetratelabs/wazero/api"
+)
+
+// Flags of JS_Eval.
+const (
+	evalModule  = 1 << 0
+	evalCompile = 1 << 5
+)
+
+// Tags of a JSValue, which are its upper 32 bits.
+const (
+	tagString    = -7
+	tagModule    = -3
+	tagObject    = -1
+	tagUndefined = 3
+	tagException = 6
+)
+
+const undefined = uint64(tagUndefined) << 32
+
+func tag(v uint64) int32 { return int32(v >> 32) }
+
+const (
+	// stackBytes is the C stack that scripts get. The build's own 64 KiB lie
+	// right above its data and allow few nested calls.
+	stackBytes = 512 << 10
+	// stackReserve is left for native code below the engine's own check.
+	stackReserve = 96 << 10
+	// stackGlobal is the engine's stack pointer, as the rewriter exports it.
+	stackGlobal = "headgate.internal.global.0"
+)
+
+// State is where things lie in a booted engine. It is the same in every
+// instance that starts from the same clean state.
+type State struct {
+	runtime, context uint32
+	args             uint64 // the array that carries arguments
+	run, finish      uint64
+	scratch          uint32 // 16 bytes for out parameters
+}
+
+// Guest is one instance of a booted engine.
+type Guest struct {
+	state  *State
+	mod    api.Module
+	outer  functions
+	nested functions // for calls made from inside a host call
+	stack  [8]uint64
+}
+
+// functions are the exports that events need.
+type functions struct {
+	call, pending, getIndex, setIndex, toCString, freeCString, freeValue,
+	newString, newBytes, getBytes, malloc, free api.Function
+}
+
+func bindFunctions(mod api.Module) functions {
+	f := mod.ExportedFunction
+	return functions{
+		call: f("JS_Call"), pending: f("JS_ExecutePendingJob"),
+		getIndex: f("JS_GetPropertyUint32"), setIndex: f("JS_SetPropertyUint32"),
+		toCString: f("JS_ToCStringLen2"), freeCString: f("JS_FreeCString"), freeValue: f("JS_FreeValue"),
+		newString: f("JS_NewStringLen"), newBytes: f("JS_NewUint8ArrayCopy"), getBytes: f("JS_GetUint8Array"),
+		malloc: f("malloc"), free: f("free"),
+	}
+}
+
+// State returns where things lie, for instances made from the same image.
+func (g *Guest) State() *State { return g.state }
+
+// Bind makes the Guest of an instance that starts from the clean state.
+func (s *State) Bind(mod api.Module) *Guest {
+	return &Guest{state: s, mod: mod, outer: bindFunctions(mod), nested: bindFunctions(mod)}
+}
+
+// booter makes calls by name while an engine boots.
+type booter struct {
+	ctx   context.Context
+	mod   api.Module
+	guest *Guest
+	err   error
+}
+
+// call calls an export. After the first error it does nothing.
+func (b *booter) call(name string, params ...uint64) uint64 {
+	if b.err != nil {
+		return 0
+	}
+	f := b.mod.ExportedFunction(name)
+	if f == nil {
+		b.err = fmt.Errorf("engine export %s is missing", name)
+		return 0
+	}
+	results, err := f.Call(b.ctx, params...)
+	if err != nil {
+		b.err = err
+		return 0
+	}
+	if len(results) == 0 {
+		return 0
+	}
+	return results[0]
+}
+
+// bytes copies data into the engine, with a NUL behind it.
+func (b *booter) bytes(data []byte) uint64 {
+	p := b.call("malloc", uint64(len(data)+1))
+	if b.err != nil {
+		return 0
+	}
+	m := b.mod.Memory()
+	if p == 0 || !m.Write(uint32(p), data) || !m.WriteByte(uint32(p)+uint32(len(data)), 0) {
+		b.err = errNoMemory
+		return 0
+	}
+	return p
+}
+
+var errNoMemory = &Exception{"out of memory while the script was loaded: raise limits.memory"}
+
+// Linker lets the sandbox reach a guest that is still booting.
+type Linker interface{ SetScript(*Guest) }
+
+// Boot starts the engine in a fresh instance and evaluates the script. link
+// is told the guest before the first call to the host.
+func Boot(ctx context.Context, mod api.Module, p Program, link Linker) (*Guest, error) {
+	b := &booter{ctx: ctx, mod: mod}
+	b.moveStack()
+	s := &State{scratch: uint32(b.call("malloc", 64))}
+	s.runtime = uint32(b.call("JS_NewRuntime"))
+	rt := uint64(s.runtime)
+	b.call("JS_UpdateStackTop", rt)
+	b.call("JS_SetMaxStackSize", rt, stackBytes-stackReserve)
+	b.call("js_std_init_handlers", rt)
+	s.context = uint32(b.call("JS_NewContext", rt))
+	if b.err == nil && (s.context == 0 || s.scratch == 0) {
+		b.err = errNoMemory
+	}
+	b.call("js_init_module_os", uint64(s.context), b.bytes([]byte("headgate:os")))
+	if b.err != nil {
+		return nil, b.err
+	}
+	b.guest = s.Bind(mod)
+	link.SetScript(b.guest)
+	return b.guest, b.load(s, p)
+}
+
+// moveStack gives the engine a larger stack on its own heap.
+func (b *booter) moveStack() {
+	g, ok := b.mod.ExportedGlobal(stackGlobal).(api.MutableGlobal)
+	if !ok {
+		b.err = errors.New("the engine's stack pointer is missing")
+		return
+	}
+	if p := b.call("malloc", stackBytes); p != 0 {
+		g.Set((p + stackBytes) &^ 15)
+	} else if b.err == nil {
+		b.err = errNoMemory
+	}
+}
+
+// load evaluates the glue, which asks for the arguments' array first, then
+// the script.
+func (b *booter) load(s *State, p Program) error {
+	c := uint64(s.context)
+	if err := b.evaluate(s, "headgate:glue", glue, func(uint64) {}); err != nil {
+		return err
+	}
+	hub := b.property(c, b.call("JS_GetGlobalObject", c), "__headgate")
+	s.args = b.property(c, hub, "args")
+	s.run, s.finish = b.property(c, hub, "run"), b.property(c, hub, "finish")
+	adopt := b.property(c, hub, "adopt")
+	var exports uint64
+	if err := b.evaluate(s, p.File, p.Source, func(ns uint64) { exports = ns }); err != nil {
+		return err
+	}
+	m := b.mod.Memory()
+	if b.err == nil && !m.WriteUint64Le(s.scratch, exports) {
+		b.err = errNoMemory
+	}
+	r := b.call("JS_Call", c, adopt, undefined, 1, uint64(s.scratch))
+	if b.err == nil && tag(r) == tagException {
+		return b.thrown(s, p.File)
+	}
+	b.call("JS_RunGC", uint64(s.runtime))
+	return b.err
+}
+
+func (b *booter) property(c, object uint64, name string) uint64 {
+	p := b.bytes([]byte(name))
+	v := b.call("JS_GetPropertyStr", c, object, p)
+	b.call("free", p)
+	return v
+}
+
+// evaluate runs source as a module, top-level await included, and hands its
+// namespace to use.
+func (b *booter) evaluate(s *State, file string, source []byte, use func(uint64)) error {
+	c := uint64(s.context)
+	src, name := b.bytes(source), b.bytes([]byte(file))
+	mod := b.call("JS_Eval", c, src, uint64(len(source)), name, evalModule|evalCompile)
+	b.call("free", src)
+	b.call("free", name)
+	if b.err == nil && tag(mod) == tagException {
+		return b.thrown(s, file)
+	}
+	promise := b.call("JS_EvalFunction", c, mod)
+	if b.err == nil && tag(promise) == tagException {
+		return b.thrown(s, file)
+	}
+	if b.err == nil {
+		b.err = b.guest.runJobs(b.ctx)
+	}
+	const pending, rejected = 0, 2
+	switch state := int32(b.call("JS_PromiseState", c, promise)); {
+	case b.err != nil:
+		return b.err
+	case state == rejected:
+		return b.describe(s, b.call("JS_PromiseResult", c, promise), file)
+	case state == pending:
+		return &Exception{file + ": a top-level await never settles"}
+	}
+	use(b.call("JS_GetModuleNamespace", c, uint64(uint32(mod))))
+	return b.err
+}
+
+func (b *booter) thrown(s *State, file string) error {
+	return b.describe(s, b.call("JS_GetException", uint64(s.context)), file)
+}
+
+// describe turns an error value into an Exception with its place.
+func (b *booter) describe(s *State, v uint64, file string) error {
+	c := uint64(s.context)
+	text := b.text(s, v)
+	if tag(v) == tagObject {
+		stack := b.property(c, v, "stack")
+		if tag(stack) == tagString {
+			for line := range strings.SplitSeq(b.text(s, stack), "\n") {
+				if line = strings.TrimPrefix(strings.TrimSpace(line), "at "); strings.Contains(line, file) {
+					text += " at " + line
+					break
+				}
+			}
+		}
+	}
+	if b.err != nil {
+		return b.err
+	}
+	if strings.Contains(text, "could not load module") {
+		text += " (a function is one file: bundle what it imports)"
+	}
+	return &Exception{text}
+}
+
+func (b *booter) text(s *State, v uint64) string {
+	p := b.call("JS_ToCStringLen2", uint64(s.context), uint64(s.scratch), v, 0)
+	m := b.mod.Memory()
+	n, _ := m.ReadUint32Le(s.scratch)
+	raw, ok := m.Read(uint32(p), n)
+	if b.err != nil || p == 0 || !ok {
+		return "unknown error"
+	}
+	text := string(raw)
+	b.call("JS_FreeCString", uint64(s.context), p)
+	return text
+}

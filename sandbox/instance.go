@@ -1,0 +1,350 @@
+package sandbox
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/tetratelabs/wazero"
+	"github.com/tetratelabs/wazero/api"
+	"github.com/tetratelabs/wazero/experimental"
+
+	"github.com/headgate-io/headgate/function"
+	"github.com/headgate-io/headgate/internal/fault"
+	"github.com/headgate-io/headgate/sandbox/abi"
+	"github.com/headgate-io/headgate/sandbox/engine/quickjs"
+	"github.com/headgate-io/headgate/sandbox/host"
+	"github.com/headgate-io/headgate/sandbox/instrument"
+)
+
+// instance is one running copy of a module. One goroutine uses it at a time.
+type instance struct {
+	module *Module
+	mod    api.Module
+	linear api.Memory
+	mem    *memory
+	img    *image // nil when the instance serves one event only
+
+	fuel, floor, stack api.MutableGlobal
+	globals            []api.MutableGlobal
+
+	handle api.Function   // of a native guest
+	js     *quickjs.Guest // of a script
+
+	ctx      callContext
+	calls    *host.Calls
+	deadline time.Time
+	results  [1]uint64
+	lastUsed time.Time
+}
+
+// callContext carries the instance to the host calls. wazero hands the
+// context of a call through as it is, so a type assertion finds it again.
+type callContext struct {
+	context.Context
+	in *instance
+}
+
+// Value answers for nothing: wazero asks at every call for options that are
+// not used here.
+func (*callContext) Value(any) any { return nil }
+
+func instanceOf(ctx context.Context) *instance { return ctx.(*callContext).in }
+
+// instantiate makes an instance, from img where there is one.
+func (m *Module) instantiate(ctx context.Context, img *image) (in *instance, err error) {
+	alloc := &allocator{engine: m.engine, limit: uint64(m.limits.Memory)}
+	if img != nil {
+		alloc.initial = img.size
+	}
+	in = &instance{module: m, img: img}
+	in.ctx = callContext{Context: context.WithoutCancel(ctx), in: in}
+	defer func() {
+		// wazero panics when the allocator gives no memory.
+		if r := recover(); r != nil || err != nil {
+			if alloc.made != nil && in.mod == nil {
+				alloc.made.Free()
+			} else if in.mod != nil {
+				in.img = nil
+				in.close()
+			}
+			in, err = nil, errors.Join(err, alloc.err)
+			if err == nil {
+				err = errNoBudget
+			}
+		}
+	}()
+	actx := experimental.WithMemoryAllocator(context.WithoutCancel(ctx), alloc)
+	in.mod, err = m.engine.runtime.InstantiateModule(actx, m.code.code, wazero.NewModuleConfig().WithName("").WithStartFunctions())
+	if err != nil {
+		return nil, fmt.Errorf("instantiate: %w", err)
+	}
+	in.mem, in.linear = alloc.made, in.mod.Memory()
+	if err = in.findGlobals(); err != nil || img == nil {
+		return in, err
+	}
+	if err = img.attach(in.mem); err != nil {
+		return nil, err
+	}
+	in.restoreGlobals()
+	return in, nil
+}
+
+func (in *instance) findGlobals() error {
+	var missing error
+	find := func(name string) api.MutableGlobal {
+		g, ok := in.mod.ExportedGlobal(name).(api.MutableGlobal)
+		if !ok {
+			missing = fmt.Errorf("global %s is missing", name)
+		}
+		return g
+	}
+	in.fuel, in.floor, in.stack = find(instrument.FuelExport), find(instrument.FloorExport), find(instrument.StackExport)
+	for _, name := range in.module.code.report.Globals {
+		in.globals = append(in.globals, find(name))
+	}
+	return missing
+}
+
+// boot makes an instance from scratch and initialises it.
+func (m *Module) boot(ctx context.Context) (*instance, error) {
+	in, err := m.instantiate(ctx, nil)
+	if err != nil {
+		return nil, err
+	}
+	if err := in.initialise(ctx); err != nil {
+		in.close()
+		return nil, err
+	}
+	return in, nil
+}
+
+// initialise runs the start function, _initialize and headgate_init (of a
+// script: its top level), with fuel and a deadline.
+func (in *instance) initialise(ctx context.Context) error {
+	var calls host.Calls
+	calls.ResetInit(in.module.grant)
+	in.begin(ctx, &calls, initFuel, time.Now().Add(initTimeout))
+	err := in.runInit()
+	in.calls = nil
+	calls.Finish()
+	if in.module.setup.Log != nil {
+		for _, line := range calls.Logs() {
+			in.module.setup.Log(line)
+		}
+	}
+	return err
+}
+
+func (in *instance) runInit() error {
+	steps := []string{instrument.StartExport, abi.ExportInitialize, abi.ExportInit}
+	if in.module.script != nil {
+		steps = steps[:2]
+	}
+	for _, name := range steps {
+		f := in.mod.ExportedFunction(name)
+		if f == nil {
+			continue
+		}
+		in.results[0] = 0
+		if err := f.CallWithStack(&in.ctx, in.results[:]); err != nil {
+			_, reason, _ := in.explain(err)
+			return fmt.Errorf("%s: %s%s", name, reason, in.lastWords())
+		}
+		if name == abi.ExportInit && int32(in.results[0]) != 0 {
+			return fmt.Errorf("%s returned %d: %s", name, int32(in.results[0]), in.calls.Failure())
+		}
+	}
+	if in.module.script == nil {
+		return in.bind(nil)
+	}
+	_, err := quickjs.Boot(&in.ctx, in.mod, *in.module.script, in)
+	if err == nil {
+		return nil
+	}
+	var thrown *quickjs.Exception
+	if errors.As(err, &thrown) {
+		return thrown
+	}
+	_, reason, _ := in.explain(err)
+	return errors.New(reason)
+}
+
+// SetScript takes the guest of a script that is being loaded, for the calls
+// that loading it makes.
+func (in *instance) SetScript(g *quickjs.Guest) { in.js = g }
+
+// lastWords is what a guest wrote to standard error before it ended.
+func (in *instance) lastWords() string {
+	in.calls.Finish()
+	for _, l := range in.calls.Logs() {
+		if l.Level >= function.Warn {
+			return ": " + l.Text
+		}
+	}
+	return ""
+}
+
+// bind finds the entry points.
+func (in *instance) bind(booted *quickjs.State) error {
+	if in.module.script != nil {
+		in.js = booted.Bind(in.mod)
+		return nil
+	}
+	if in.handle = in.mod.ExportedFunction(abi.ExportHandle); in.handle == nil {
+		return fmt.Errorf("export %s is missing", abi.ExportHandle)
+	}
+	return nil
+}
+
+// begin arms the instance for a call.
+func (in *instance) begin(ctx context.Context, calls *host.Calls, fuel int64, deadline time.Time) {
+	in.ctx.Context, in.calls, in.deadline = ctx, calls, deadline
+	in.fuel.Set(uint64(fuel))
+	in.floor.Set(uint64(max(fuel-in.module.engine.slice, 0)))
+	in.stack.Set(instrument.StackWeight)
+}
+
+// yield is called by metered code when fuel is below the floor: every slice
+// of fuel, and when there is none left.
+func (in *instance) yield() {
+	fuel := int64(in.fuel.Get())
+	if fuel < 0 {
+		panic(&stop{outcome: function.OutOfFuel, reason: fmt.Sprintf("out of fuel: the call needs more than the %d units of limits.fuel", uint64(in.module.limits.Fuel))})
+	}
+	in.checkTime()
+	in.floor.Set(uint64(max(fuel-in.module.engine.slice, 0)))
+}
+
+// checkTime ends the call when its deadline has passed or its caller is gone.
+func (in *instance) checkTime() {
+	if time.Now().After(in.deadline) {
+		panic(in.timeout())
+	}
+	if err := in.ctx.Context.Err(); err != nil {
+		panic(&stop{outcome: function.TimedOut, reason: fmt.Sprintf("stopped by its caller: %v", err)})
+	}
+}
+
+func (in *instance) timeout() *stop {
+	return &stop{outcome: function.TimedOut, reason: fmt.Sprintf("timed out: the call takes longer than %s (limits.timeout)", in.module.limits.Timeout)}
+}
+
+// burn charges fuel for what the host does.
+func (in *instance) burn(n int64) {
+	fuel := int64(in.fuel.Get()) - n
+	in.fuel.Set(uint64(fuel))
+	if fuel < int64(in.floor.Get()) {
+		in.yield()
+	}
+}
+
+// run handles one event. It reports whether the instance is fit for another.
+func (in *instance) run(ctx context.Context, calls *host.Calls) (r function.Result, fit bool) {
+	limits := &in.module.limits
+	fuel := int64(min(uint64(limits.Fuel), 1<<62))
+	start := time.Now()
+	deadline := start.Add(time.Duration(limits.Timeout))
+	if d := calls.Deadline(); !d.IsZero() && d.Before(deadline) {
+		deadline = d
+	}
+	in.begin(ctx, calls, fuel, deadline)
+	var err error
+	failed := false
+	if in.js != nil {
+		err = in.js.Handle(&in.ctx, calls.Failure)
+	} else {
+		in.results[0] = 0
+		err = in.handle.CallWithStack(&in.ctx, in.results[:])
+		failed = err == nil && int32(in.results[0]) != 0
+	}
+	in.lastUsed = time.Now()
+	r.Duration = in.lastUsed.Sub(start)
+	r.Fuel = uint64(fuel - int64(in.fuel.Get()))
+	r.MemoryBytes = in.mem.size
+	fit = true
+	switch {
+	case err != nil:
+		r.Outcome, r.Error, fit = in.explain(err)
+	case failed:
+		r.Outcome, r.Error = in.failure()
+	}
+	calls.Finish()
+	if r.Outcome == function.OK {
+		r.Output = calls.Output()
+	}
+	in.calls, in.ctx.Context = nil, context.Background()
+	return r, fit
+}
+
+// failure explains a non-zero return.
+func (in *instance) failure() (function.Outcome, string) {
+	text := in.calls.Failure()
+	if text == "" {
+		text = fmt.Sprintf("%s returned %d without an error text", abi.ExportHandle, int32(in.results[0]))
+	}
+	return in.orMemory(function.Failed), in.orMemoryText(text)
+}
+
+// orMemory tells a guest that gave up because it got no memory from one that
+// failed for its own reasons.
+func (in *instance) orMemory(o function.Outcome) function.Outcome {
+	if in.mem.denied {
+		return function.OutOfMemory
+	}
+	return o
+}
+
+func (in *instance) orMemoryText(text string) string {
+	if in.mem.denied {
+		return fmt.Sprintf("out of memory (limits.memory is %s): %s", in.module.limits.Memory, text)
+	}
+	return text
+}
+
+// explain turns the error of a call into an outcome and words, and says
+// whether restoring the memory makes the instance good as new.
+func (in *instance) explain(err error) (o function.Outcome, text string, fit bool) {
+	if s, ok := asStop(err); ok {
+		if s.exit {
+			return in.orMemory(s.outcome), in.orMemoryText(s.reason), false
+		}
+		return s.outcome, s.reason, true
+	}
+	var thrown *quickjs.Exception
+	if errors.As(err, &thrown) {
+		return in.orMemory(function.Failed), in.orMemoryText(thrown.Error()), true
+	}
+	if int32(uint32(in.stack.Get())) < 0 {
+		return function.OutOfStack, fmt.Sprintf("out of stack: calls nest deeper than %d KiB of stack allow: %s", instrument.StackWeight>>10, trapText(err)), false
+	}
+	return in.orMemory(function.Trapped), in.orMemoryText(trapText(err)), true
+}
+
+// restore gives the instance its clean state back, or reports false.
+func (in *instance) restore() bool {
+	if fault.On(fault.SkipRestore) {
+		return true
+	}
+	if in.img == nil || in.mem.size != in.img.size || in.img.restore(in.mem) != nil {
+		return false
+	}
+	in.restoreGlobals()
+	return true
+}
+
+func (in *instance) restoreGlobals() {
+	for i, v := range in.img.globals {
+		in.globals[i].Set(v)
+	}
+}
+
+// close releases the instance and its share of the image.
+func (in *instance) close() {
+	_ = in.mod.Close(context.Background()) // there is nothing in it that could fail
+	if in.img != nil {
+		in.module.instances.Add(-1)
+		in.img = nil
+	}
+}

@@ -1,0 +1,138 @@
+package sandbox
+
+import (
+	"fmt"
+
+	"github.com/tetratelabs/wazero/experimental"
+)
+
+// pageSize is WebAssembly's.
+const pageSize = 64 << 10
+
+// copyLimit is the largest image that is restored by copying it whole. Larger
+// ones are mapped copy-on-write where the system can: resetting the touched
+// pages is then cheaper than copying all.
+const copyLimit = 256 << 10
+
+// memory is the linear memory of one instance: a reservation of address space
+// as large as the function may need, so that it grows in place.
+type memory struct {
+	engine *Engine
+	base   []byte // the reservation
+	size   uint64 // in use
+	limit  uint64
+	// charged is how much of the engine's budget it holds.
+	charged int64
+	// denied is true once a growth was refused during this call.
+	denied bool
+	// initial is the size of the image that the instance starts from.
+	initial uint64
+}
+
+var _ experimental.LinearMemory = (*memory)(nil)
+
+// allocator makes the memory of one instance.
+type allocator struct {
+	engine  *Engine
+	limit   uint64
+	initial uint64
+	made    *memory
+	err     error
+}
+
+var _ experimental.MemoryAllocator = (*allocator)(nil)
+
+// Allocate reserves address space. A fault shows when the minimum is asked
+// for, since wazero expects no error here.
+func (a *allocator) Allocate(_, _ uint64) experimental.LinearMemory {
+	m := &memory{engine: a.engine, limit: a.limit, initial: a.initial}
+	if m.base, a.err = reserve(a.limit); a.err != nil {
+		a.err = fmt.Errorf("reserve %d bytes of address space: %w", a.limit, a.err)
+	}
+	a.made = m
+	return m
+}
+
+// Reallocate grows the memory in place, or returns nil.
+func (m *memory) Reallocate(size uint64) []byte {
+	size = max(size, m.initial)
+	if size > uint64(len(m.base)) || !m.charge(int64(size)) {
+		m.denied = true
+		return nil
+	}
+	m.size = size
+	return m.base[:size:len(m.base)]
+}
+
+// charge takes what the memory needs from the engine's budget.
+func (m *memory) charge(size int64) bool {
+	if size > m.charged {
+		if !m.engine.budget.take(size - m.charged) {
+			return false
+		}
+		m.charged = size
+	}
+	return true
+}
+
+// Free returns the address space and the budget.
+func (m *memory) Free() {
+	if m.base != nil {
+		release(m.base)
+		m.base = nil
+	}
+	m.engine.budget.give(m.charged)
+	m.charged = 0
+}
+
+// image is the clean state that every invocation starts from.
+type image struct {
+	engine  *Engine
+	size    uint64
+	copy    []byte   // of small images
+	file    pageFile // of large ones
+	globals []uint64
+}
+
+// newImage takes the state of an instance.
+func newImage(e *Engine, m *memory, globals []uint64) (*image, error) {
+	img := &image{engine: e, size: m.size, globals: globals}
+	if !e.budget.take(int64(m.size)) {
+		return nil, errNoBudget
+	}
+	if m.size > copyLimit {
+		if file, err := newPageFile(m.base[:m.size]); err == nil {
+			img.file = file
+			return img, nil
+		} else if !e.warnedCopy.Swap(true) {
+			e.log.Warn("large instances are restored by copying: no copy-on-write files here", "error", err)
+		}
+	}
+	img.copy = append(make([]byte, 0, m.size), m.base[:m.size]...)
+	return img, nil
+}
+
+// attach gives a fresh instance's memory the clean state.
+func (img *image) attach(m *memory) error {
+	if img.copy != nil {
+		copy(m.base[:img.size], img.copy)
+		return nil
+	}
+	return img.file.mapPrivate(m.base[:img.size])
+}
+
+// restore undoes whatever a call did to the memory. It must not have grown.
+func (img *image) restore(m *memory) error {
+	m.denied = false
+	if img.copy != nil {
+		copy(m.base[:img.size], img.copy)
+		return nil
+	}
+	return dropPages(m.base[:img.size])
+}
+
+func (img *image) close() {
+	img.file.close()
+	img.engine.budget.give(int64(img.size))
+	img.copy = nil
+}

@@ -1,0 +1,343 @@
+package sandbox
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/tetratelabs/wazero"
+	"github.com/tetratelabs/wazero/api"
+
+	"github.com/headgate-io/headgate/function"
+	"github.com/headgate-io/headgate/sandbox/abi"
+	"github.com/headgate-io/headgate/sandbox/engine/quickjs"
+	"github.com/headgate-io/headgate/sandbox/host"
+	"github.com/headgate-io/headgate/sandbox/instrument"
+)
+
+// Code is what a function is made of.
+type Code struct {
+	// Name is the function's name, for messages.
+	Name string
+	// Main is the file's name; its extension (.wasm, .js, .mjs) decides the kind.
+	Main   string
+	Source []byte
+}
+
+// Setup is what a function's headgate_init may see.
+type Setup struct {
+	// Config holds the function's config values as JSON.
+	Config map[string][]byte
+	// Log receives what headgate_init logs; nil drops it. It is called again
+	// whenever the clean state is rebuilt after the function was idle.
+	Log func(function.LogLine)
+}
+
+// Module is a compiled function with its clean state.
+type Module struct {
+	engine *Engine
+	name   string
+	limits function.Limits
+	setup  Setup
+	grant  *host.Grant // of headgate_init
+	code   *compiled
+	owned  bool // code is this module's alone
+	script *quickjs.Program
+
+	// mu guards the clean state. It is held while an image is made, so that
+	// callers who need one at once make it once.
+	mu     sync.Mutex
+	img    *image
+	booted *quickjs.State // where the script engine left things in img
+	// instances counts the users of img; it rises under mu only.
+	instances atomic.Int64
+}
+
+// Compile makes a Module of code: it is validated, instrumented, compiled
+// into the cache and initialised once. Its errors name the import, export,
+// section or line to blame and say what to do.
+func (e *Engine) Compile(ctx context.Context, code Code, limits function.Limits, setup Setup) (*Module, error) {
+	limits = limits.WithDefaults()
+	m := &Module{engine: e, name: code.Name, limits: limits, setup: setup,
+		grant: host.NewGrant(code.Name, function.Permissions{}, limits, setup.Config, nil)}
+	e.compiling.Lock()
+	err := m.compile(ctx, code)
+	e.compiling.Unlock()
+	if err != nil {
+		return nil, fmt.Errorf("function %s: %s: %w", code.Name, code.Main, err)
+	}
+	in, _, err := m.newInstance(ctx)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("function %s: %s: %w", code.Name, code.Main, err), m.Close(ctx))
+	}
+	in.close()
+	return m, nil
+}
+
+func (m *Module) compile(ctx context.Context, code Code) (err error) {
+	switch ext := strings.ToLower(filepath.Ext(code.Main)); {
+	case ext == ".js" || ext == ".mjs":
+		m.script = &quickjs.Program{File: filepath.Base(code.Main), Source: code.Source}
+		m.code, err = m.engine.scriptEngine(ctx)
+		return err
+	case ext == ".wasm" || strings.HasPrefix(string(code.Source), "\x00asm"):
+		m.owned = true
+		m.code, err = m.engine.compileNative(ctx, code.Source, m.limits)
+		return err
+	default:
+		return fmt.Errorf("cannot tell what %q is: a function is a .wasm module or a .js script (sources of other languages are built to .wasm first)", ext)
+	}
+}
+
+// compileNative compiles a module that speaks the ABI itself.
+func (e *Engine) compileNative(ctx context.Context, source []byte, limits function.Limits) (*compiled, error) {
+	c, err := e.compileWasm(ctx, source)
+	if err != nil {
+		return nil, err
+	}
+	if err = checkNative(c, limits); err != nil {
+		return nil, errors.Join(err, c.code.Close(ctx))
+	}
+	return c, nil
+}
+
+// scriptEngine returns the shared JavaScript engine, compiled at first use.
+// The caller holds compiling.
+func (e *Engine) scriptEngine(ctx context.Context) (*compiled, error) {
+	if e.script == nil {
+		c, err := e.compileWasm(ctx, quickjs.Wasm())
+		if err != nil {
+			return nil, fmt.Errorf("compile the JavaScript engine: %w", err)
+		}
+		e.script = c
+	}
+	return e.script, nil
+}
+
+// compileWasm validates, instruments and compiles a module.
+func (e *Engine) compileWasm(ctx context.Context, source []byte) (*compiled, error) {
+	name := digest(source)
+	wasm, report, ok := e.loadInstrumented(name)
+	if !ok {
+		var err error
+		wasm, report, err = instrument.Instrument(source, func(b []byte) error { return validate(ctx, b) })
+		if err != nil {
+			return nil, err
+		}
+		e.storeInstrumented(name, wasm, report)
+	}
+	code, err := e.runtime.CompileModule(ctx, wasm)
+	if err != nil {
+		return nil, fmt.Errorf("compile: %w", err)
+	}
+	return &compiled{code: code, report: report}, nil
+}
+
+// validate asks wazero for its verdict on the original. The interpreter's
+// front end is the same as the compiler's and makes no machine code.
+func validate(ctx context.Context, wasm []byte) error {
+	r := wazero.NewRuntimeWithConfig(ctx, wazero.NewRuntimeConfigInterpreter().
+		WithCoreFeatures(api.CoreFeaturesV2).WithDebugInfoEnabled(false))
+	_, err := r.CompileModule(ctx, wasm)
+	return errors.Join(err, r.Close(ctx))
+}
+
+// checkNative refuses a module that could not be run, before it is.
+func checkNative(c *compiled, limits function.Limits) error {
+	exports := c.code.ExportedFunctions()
+	if exports[abi.ExportMarker] == nil {
+		return &instrument.Error{Where: "export " + abi.ExportMarker, Problem: markerHint(c.report)}
+	}
+	checks := []struct {
+		name    string
+		results []api.ValueType
+		must    bool
+	}{
+		{abi.ExportMarker, nil, true}, {abi.ExportHandle, []api.ValueType{api.ValueTypeI32}, true},
+		{abi.ExportInit, []api.ValueType{api.ValueTypeI32}, false}, {abi.ExportInitialize, nil, false},
+	}
+	for _, x := range checks {
+		f := exports[x.name]
+		if f == nil && !x.must {
+			continue
+		}
+		if f == nil {
+			return &instrument.Error{Where: "export " + x.name, Problem: "missing: the function that handles events must be exported under this name"}
+		}
+		if len(f.ParamTypes()) != 0 || !slices.Equal(f.ResultTypes(), x.results) {
+			return &instrument.Error{Where: "export " + x.name, Problem: fmt.Sprintf("has the wrong type: it takes nothing and returns %d values of type i32", len(x.results))}
+		}
+	}
+	if !c.report.HasMemory {
+		return &instrument.Error{Where: "export memory", Problem: "missing: host calls read and write the guest's memory"}
+	}
+	if need := uint64(c.report.MemoryPages) * pageSize; need > uint64(limits.Memory) {
+		return &instrument.Error{Where: "memory section", Problem: fmt.Sprintf("the module starts with %s of memory, limits.memory allows %s: raise it",
+			function.ByteSize(need), limits.Memory)}
+	}
+	return checkImports(c)
+}
+
+func markerHint(r *instrument.Report) string {
+	const missing = "missing: this is not a Headgate function; build it with the Headgate SDK of its language (its headgate_abi_v1 export says which ABI it speaks)"
+	for _, imp := range r.Imports {
+		switch imp.Module {
+		case "extism:host/env":
+			return "missing: this is an Extism plug-in, which this version of the gateway does not run; build it with the Headgate SDK"
+		case "env":
+			return missing + fmt.Sprintf("; it imports env.%s, so a library it was linked with is missing", imp.Name)
+		}
+	}
+	if slices.Contains(r.Exports, "_start") {
+		return "missing: this is a WASI command with _start, which this version of the gateway does not run; build a reactor with the Headgate SDK (clang -mexec-model=reactor, go build -buildmode=c-shared)"
+	}
+	return missing
+}
+
+// checkImports compares every import with the host calls there are.
+func checkImports(c *compiled) error {
+	for _, f := range c.code.ImportedFunctions() {
+		module, name, _ := f.Import()
+		where := fmt.Sprintf("import %s.%s", module, name)
+		known := hostSignatures()[module]
+		switch sig, ok := known[name]; {
+		case module == instrument.YieldModule:
+		case known == nil:
+			return &instrument.Error{Where: where, Problem: fmt.Sprintf("there is no host module %q: a function may import from %s and %s", module, abi.Module, wasiModule)}
+		case !ok:
+			return &instrument.Error{Where: where, Problem: "this gateway has no such host call: update the gateway, or build with an older SDK"}
+		case !slices.Equal(sig.params, f.ParamTypes()) || !slices.Equal(sig.results, f.ResultTypes()):
+			return &instrument.Error{Where: where, Problem: fmt.Sprintf("declared with the wrong type: it is %s", sig)}
+		}
+	}
+	return nil
+}
+
+type signature struct{ params, results []api.ValueType }
+
+// String writes the signature as (i32, i32) -> (i32).
+func (s signature) String() string {
+	list := func(types []api.ValueType) string {
+		names := make([]string, len(types))
+		for i, t := range types {
+			names[i] = api.ValueTypeName(t)
+		}
+		return "(" + strings.Join(names, ", ") + ")"
+	}
+	return list(s.params) + " -> " + list(s.results)
+}
+
+// hostSignatures is every host call by module and name.
+func hostSignatures() map[string]map[string]signature {
+	all := map[string]map[string]signature{abi.Module: {}, wasiModule: {}}
+	for _, c := range abi.Calls {
+		all[abi.Module][c.Name] = signature{valueTypes(c.Params), valueTypes(c.Results)}
+	}
+	for _, c := range wasiCalls {
+		all[wasiModule][c.name] = signature{c.params, []api.ValueType{api.ValueTypeI32}}
+	}
+	all[wasiModule]["proc_exit"] = signature{params: []api.ValueType{api.ValueTypeI32}}
+	return all
+}
+
+func valueTypes(types []abi.Type) []api.ValueType {
+	var out []api.ValueType
+	for _, t := range types {
+		out = append(out, api.ValueType(t))
+	}
+	return out
+}
+
+// Init of a fresh instance has a budget of its own: it may do more than one
+// event does, and it runs rarely.
+const (
+	initFuel    = 2_000_000_000
+	initTimeout = 10 * time.Second
+)
+
+// newInstance returns a clean instance and how it was made: fresh is true
+// when its initialisation ran.
+func (m *Module) newInstance(ctx context.Context) (in *instance, fresh bool, err error) {
+	if m.code.report.MutatesTables {
+		// A restore would miss what was written to tables and which segments
+		// were dropped, so every event gets an instance from scratch.
+		in, err = m.boot(ctx)
+		return in, true, err
+	}
+	m.mu.Lock()
+	if m.img == nil {
+		in, err = m.boot(ctx)
+		if err == nil {
+			err = m.snapshot(in)
+		}
+		m.mu.Unlock()
+		return in, true, err
+	}
+	m.instances.Add(1)
+	img, booted := m.img, m.booted
+	m.mu.Unlock()
+	in, err = m.instantiate(ctx, img)
+	if err != nil {
+		m.instances.Add(-1)
+		return nil, false, err
+	}
+	if err = in.bind(booted); err != nil {
+		in.close()
+		return nil, false, err
+	}
+	return in, false, nil
+}
+
+// snapshot takes the image of a booted instance and hands it the image. The
+// caller holds mu.
+func (m *Module) snapshot(in *instance) error {
+	values := make([]uint64, len(in.globals))
+	for i, g := range in.globals {
+		values[i] = g.Get()
+	}
+	img, err := newImage(m.engine, in.mem, values)
+	if err != nil {
+		in.close()
+		return err
+	}
+	if err := img.attach(in.mem); err != nil {
+		img.close()
+		in.close()
+		return err
+	}
+	m.img, in.img = img, img
+	m.instances.Add(1)
+	if in.js != nil {
+		m.booted = in.js.State()
+	}
+	return nil
+}
+
+// dropImage frees the clean state when nobody uses it or makes it.
+func (m *Module) dropImage() bool {
+	if !m.mu.TryLock() {
+		return false
+	}
+	defer m.mu.Unlock()
+	if m.img == nil || m.instances.Load() > 0 {
+		return false
+	}
+	m.img.close()
+	m.img, m.booted = nil, nil
+	return true
+}
+
+// Close releases the module. Its pools must be closed before.
+func (m *Module) Close(ctx context.Context) error {
+	m.dropImage()
+	if m.owned && m.code != nil {
+		return m.code.code.Close(ctx)
+	}
+	return nil
+}
