@@ -1,0 +1,146 @@
+// Package admin is the gateway's HTTP API: over a Unix socket on the box, and
+// where configured over TCP for bearers of a token. Its shapes are in package
+// api, its OpenAPI description at /openapi.json.
+package admin
+
+import (
+	"context"
+	"log/slog"
+	"net/http"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/danielgtaylor/huma/v2/adapters/humago"
+
+	"github.com/headgate-io/headgate/gateway/admin/api"
+	"github.com/headgate-io/headgate/gateway/store"
+	"github.com/headgate-io/headgate/gateway/tail"
+	"github.com/headgate-io/headgate/sync/usage"
+)
+
+// Deployer changes what is deployed.
+type Deployer interface {
+	Deploy(ctx context.Context, bundle []byte) (api.Deployed, error)
+	Rollback(ctx context.Context, name string, version int) (api.Deployed, error)
+	Remove(ctx context.Context, name string) error
+}
+
+// Catalog shows what is deployed.
+type Catalog interface {
+	List(ctx context.Context) ([]api.Function, error)
+	Describe(ctx context.Context, name string) (api.FunctionDetail, error)
+}
+
+// Invoker runs a function now.
+type Invoker interface {
+	Invoke(ctx context.Context, name string, in api.Invoke) (api.Invoked, error)
+}
+
+// Messenger publishes and receives MQTT messages as an operator.
+type Messenger interface {
+	// Publish returns when the message has been released: for QoS 1 and 2,
+	// when its effects or its queue rows are on disk.
+	Publish(ctx context.Context, m api.Message) error
+	// Subscribe calls fn for every message that matches filter until cancel;
+	// fn must not block.
+	Subscribe(filter string, fn func(api.Message)) (cancel func(), err error)
+}
+
+// Devices gives MQTT clients their credentials.
+type Devices interface {
+	List(ctx context.Context) ([]api.Device, error)
+	Add(ctx context.Context, d api.NewDevice) (api.DeviceSecret, error)
+	Rotate(ctx context.Context, name string) (api.DeviceSecret, error)
+	Remove(ctx context.Context, name string) error
+}
+
+// Store is what the API reads and writes directly.
+type Store interface {
+	GetState(ctx context.Context, ns, key string) (value []byte, found bool, err error)
+	ListState(ctx context.Context, ns, prefix, after string, limit int) (keys []string, more bool, err error)
+	SetState(ctx context.Context, ns, key string, value []byte, ttl time.Duration) error
+	DeleteState(ctx context.Context, ns, key string) error
+	Usage(ctx context.Context, q store.UsageQuery) ([]usage.Rollup, error)
+	DeadLetters(ctx context.Context, function string, after int64, limit int) ([]store.DeadLetter, error)
+}
+
+var _ Store = (*store.Store)(nil)
+
+// Tails are the newest things that happened.
+type Tails struct {
+	Invocations *tail.Ring[api.Invocation]
+	Logs        *tail.Ring[api.LogLine]
+	Events      *tail.Ring[api.Event]
+}
+
+// Deps is what the API stands on.
+type Deps struct {
+	Deployer  Deployer
+	Catalog   Catalog
+	Invoker   Invoker
+	Messenger Messenger
+	Devices   Devices
+	Store     Store
+	Tails     Tails
+	About     func() api.About
+	// Ready reports why the gateway is not ready; nil is ready.
+	Ready   func() error
+	Metrics http.Handler
+	Logger  *slog.Logger
+}
+
+// Server answers the API. It is an http.Handler; Listen serves it.
+type Server struct {
+	deps Deps
+	mux  *http.ServeMux
+}
+
+// New makes the API.
+func New(deps Deps) *Server {
+	s := &Server{deps: deps, mux: http.NewServeMux()}
+	config := huma.DefaultConfig("Headgate gateway", deps.About().Version)
+	config.DocsPath = ""     // its page would load scripts from elsewhere
+	config.CreateHooks = nil // no $schema in every answer
+	config.SchemasPath = ""
+	a := humago.New(s.mux, config)
+	s.functions(a)
+	s.state(a)
+	s.usage(a)
+	s.devices(a)
+	s.messages(a)
+	s.streams()
+	s.health()
+	return s
+}
+
+// ServeHTTP answers one request.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.mux.ServeHTTP(w, r) }
+
+// op names one operation of the API.
+func op(id, method, path, summary string) huma.Operation {
+	return huma.Operation{OperationID: id, Method: method, Path: path, Summary: summary}
+}
+
+// body is an answer.
+type body[T any] struct{ Body T }
+
+func answer[T any](v T, err error) (*body[T], error) {
+	if err != nil {
+		return nil, problem(err)
+	}
+	return &body[T]{v}, nil
+}
+
+type named struct {
+	Name string `path:"name" maxLength:"64"`
+}
+
+// none is an empty answer.
+type none struct{}
+
+func done(err error) (*none, error) {
+	if err != nil {
+		return nil, problem(err)
+	}
+	return nil, nil
+}

@@ -1,0 +1,77 @@
+package admin
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/headgate-io/headgate/gateway/admin/api"
+	"github.com/headgate-io/headgate/gateway/store"
+)
+
+const statePage = 1000
+
+type stateKey struct {
+	Namespace string `path:"namespace" maxLength:"64"`
+	Key       string `path:"key" maxLength:"1024"`
+}
+
+func (s *Server) state(a huma.API) {
+	huma.Register(a, op("list-state", http.MethodGet, "/v1/state/{namespace}", "List a function's keys, in byte order, a page at a time"),
+		func(ctx context.Context, in *struct {
+			Namespace string `path:"namespace" maxLength:"64"`
+			Prefix    string `query:"prefix"`
+			After     string `query:"after"`
+		},
+		) (*body[api.StateList], error) {
+			keys, more, err := s.deps.Store.ListState(ctx, in.Namespace, in.Prefix, in.After, statePage)
+			return answer(api.StateList{Keys: keys, More: more}, err)
+		})
+	huma.Register(a, op("get-state", http.MethodGet, "/v1/state/{namespace}/{key}", "Read a key"),
+		func(ctx context.Context, in *stateKey) (*body[api.StateEntry], error) {
+			value, found, err := s.deps.Store.GetState(ctx, in.Namespace, in.Key)
+			if err == nil && !found {
+				err = fmt.Errorf("key %s of %s: %w", in.Key, in.Namespace, store.ErrNotFound)
+			}
+			return answer(api.StateEntry{Key: in.Key, Value: value}, err)
+		})
+	set := op("set-state", http.MethodPut, "/v1/state/{namespace}/{key}", "Write a key")
+	set.MaxBodyBytes = 16 << 20
+	huma.Register(a, set, func(ctx context.Context, in *struct {
+		stateKey
+		Body api.StateEntry
+	},
+	) (*none, error) {
+		return done(s.deps.Store.SetState(ctx, in.Namespace, in.stateKey.Key, in.Body.Value, 0))
+	})
+	huma.Register(a, op("delete-state", http.MethodDelete, "/v1/state/{namespace}/{key}", "Delete a key"),
+		func(ctx context.Context, in *stateKey) (*none, error) {
+			return done(s.deps.Store.DeleteState(ctx, in.Namespace, in.Key))
+		})
+	huma.Register(a, op("list-dead-letters", http.MethodGet, "/v1/deadletters", "List the events that were given up, oldest first"),
+		func(ctx context.Context, in *struct {
+			Function string `query:"function"`
+			After    int64  `query:"after"`
+		},
+		) (*body[[]api.DeadLetter], error) {
+			letters, err := s.deps.Store.DeadLetters(ctx, in.Function, in.After, statePage)
+			out := make([]api.DeadLetter, 0, len(letters))
+			for i := range letters {
+				out = append(out, deadLetter(&letters[i]))
+			}
+			return answer(out, err)
+		})
+}
+
+func deadLetter(d *store.DeadLetter) api.DeadLetter {
+	out := api.DeadLetter{ID: d.ID, Function: d.Function, Attempts: d.Attempt, Error: d.Error, Time: d.Died}
+	if d.Event != nil {
+		out.EventID, out.Subject = d.Event.ID, d.Event.Subject
+	}
+	if out.Error == "" {
+		out.Error = d.Reason
+	}
+	return out
+}
