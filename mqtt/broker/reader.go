@@ -1,0 +1,121 @@
+package broker
+
+import (
+	"io"
+)
+
+// reader cuts packets out of a stream. Its buffer grows with what arrives, not
+// with what a length announces, and shrinks again after a large packet.
+type reader struct {
+	src   io.Reader
+	buf   []byte
+	start int  // of what is not consumed
+	end   int  // of what was read
+	limit int  // of one packet's bytes
+	full  bool // the last read filled the buffer
+	calm  int  // small reads in a row
+}
+
+const (
+	smallBuffer = 512
+	largeBuffer = 32 << 10
+)
+
+// errTooLarge ends a connection before anything of the packet is allocated.
+var errTooLarge = &wireError{PacketTooLarge, "packet is larger than allowed"}
+
+// buffered reports whether a complete packet is already there, so that the next
+// call of packet does not wait.
+func (r *reader) buffered() bool {
+	_, size, ok, err := r.header()
+	return err != nil || (ok && r.end-r.start >= size)
+}
+
+// header decodes the fixed header at start: where the body begins and the
+// packet's whole size. ok is false when more bytes are needed.
+func (r *reader) header() (body, size int, ok bool, err error) {
+	b := r.buf[r.start:r.end]
+	if len(b) < 2 {
+		return 0, 0, false, nil
+	}
+	n, next, ok := varint(b, 1)
+	if !ok {
+		if len(b) >= 5 {
+			return 0, 0, false, malformed("remaining length of more than four bytes") // [MQTT-1.5.5-1]
+		}
+		return 0, 0, false, nil
+	}
+	if next+n > r.limit {
+		return 0, 0, false, errTooLarge
+	}
+	return next, next + n, true, nil
+}
+
+// packet returns the next packet. The body is valid until the next call.
+func (r *reader) packet() (head byte, body []byte, err error) {
+	for {
+		at, size, ok, err := r.header()
+		if err != nil {
+			return 0, nil, err
+		}
+		if ok && r.end-r.start >= size {
+			p := r.buf[r.start : r.start+size : r.start+size]
+			r.start += size
+			return p[0], p[at:], nil
+		}
+		if err := r.fill(); err != nil {
+			return 0, nil, err
+		}
+	}
+}
+
+func (r *reader) fill() error {
+	if r.start == r.end {
+		r.start, r.end = 0, 0
+		r.resize()
+	}
+	if r.end == len(r.buf) {
+		held := r.end - r.start
+		if held > len(r.buf)/2 {
+			bigger := make([]byte, 2*len(r.buf))
+			copy(bigger, r.buf[r.start:r.end])
+			r.buf = bigger
+		} else {
+			copy(r.buf, r.buf[r.start:r.end])
+		}
+		r.start, r.end = 0, held
+	}
+	n, err := r.src.Read(r.buf[r.end:])
+	if n > 0 {
+		r.end += n
+		r.full = r.end == len(r.buf)
+		if r.calm++; n > len(r.buf)/8 {
+			r.calm = 0
+		}
+		return nil
+	}
+	if err == nil {
+		err = io.ErrNoProgress
+	}
+	return err
+}
+
+// resize adapts the buffer while it is empty: twice as large when the last read
+// filled it, half as large after many reads that used little of it.
+func (r *reader) resize() {
+	size := len(r.buf)
+	switch {
+	case size == 0:
+		size = smallBuffer
+	case size > largeBuffer:
+		size = largeBuffer
+	case r.full && size < largeBuffer:
+		size *= 2
+	case r.calm >= 64 && size > smallBuffer:
+		size /= 2
+	}
+	if size != len(r.buf) {
+		r.buf, r.calm = make([]byte, size), 0
+	}
+	r.full = false
+}

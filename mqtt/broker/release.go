@@ -1,0 +1,221 @@
+package broker
+
+import (
+	"sync"
+
+	"github.com/mochi-mqtt/server/v2/packets"
+)
+
+// Inbound is one message that a client published and that its handler has not
+// released yet. Only Release may be called on it from several goroutines.
+type Inbound struct {
+	// Message is what was published. It is immutable.
+	Message Message
+	// Client and User are the publisher.
+	Client string
+	User   string
+	// Will is true for a last will: its publisher is gone.
+	Will bool
+	// Record is what has to be durable together with the event's effects. It
+	// is nil for QoS 0, for wills, and on sessions that end with their
+	// connection.
+	Record *InboundRecord
+
+	session  *session
+	conn     *conn // gets the acknowledgement; guarded by lane.mu
+	id       uint16
+	hash     uint64
+	size     int
+	slot     *ringSlot
+	record   InboundRecord
+	released bool // guarded by lane.mu
+	acked    bool // by the seeded fault
+	echo     bool // only acknowledges: a duplicate, or refused before the handler
+	code     ReasonCode
+}
+
+// Release ends the handler's part: with Success the message is routed to the
+// subscribers and then acknowledged; with another code it is not routed, and a
+// version 5 publisher gets the code in its PUBACK or PUBREC. A 3.1.1 publisher
+// gets no answer, and after a few of these its connection closes, so that it
+// retries.
+//
+// Messages of one session are routed and acknowledged in the order in which
+// they arrived: one that is released early waits for those before it. Release
+// may be called from any goroutine, and never waits for a socket. Calls after
+// the first do nothing.
+func (in *Inbound) Release(code ReasonCode) {
+	l := in.session.lane
+	l.mu.Lock()
+	if in.released {
+		l.mu.Unlock()
+		return
+	}
+	in.released, in.code = true, code
+	if l.draining || l.first() != in {
+		l.mu.Unlock()
+		return
+	}
+	l.draining = true
+	r := in.session.srv.borrow()
+	l.drain(r)
+	r.giveBack()
+}
+
+// lane is the queue of what a client has published, in order of arrival. It
+// outlives connections, and sessions too while it is not empty, so that the
+// order holds across both.
+type lane struct {
+	mu       sync.Mutex // before output.mu; never held while routing
+	queue    []*Inbound
+	head     int
+	bytes    int
+	draining bool          // one goroutine at a time works on the queue's head
+	room     chan struct{} // capacity 1: something left the queue
+	orphan   func()        // called once it is empty, when its session has ended
+}
+
+func newLane() *lane { return &lane{room: make(chan struct{}, 1)} }
+
+func (l *lane) len() int { return len(l.queue) - l.head }
+
+func (l *lane) first() *Inbound {
+	if l.head == len(l.queue) {
+		return nil
+	}
+	return l.queue[l.head]
+}
+
+func (l *lane) push(in *Inbound) {
+	if l.head > 64 && l.head > len(l.queue)/2 {
+		n := copy(l.queue, l.queue[l.head:])
+		clear(l.queue[n:])
+		l.queue, l.head = l.queue[:n], 0
+	}
+	in.size = in.Message.size()
+	l.bytes += in.size
+	in.session.srv.count.pendingBytes.Add(int64(in.size))
+	l.queue = append(l.queue, in)
+}
+
+func (l *lane) pop() {
+	in := l.queue[l.head]
+	l.queue[l.head] = nil
+	if l.head++; l.head == len(l.queue) {
+		l.queue, l.head = l.queue[:0], 0
+		if cap(l.queue) > 256 {
+			l.queue = nil
+		}
+	}
+	l.bytes -= in.size
+	in.session.srv.count.pendingBytes.Add(-int64(in.size))
+	select {
+	case l.room <- struct{}{}:
+	default:
+	}
+}
+
+// drain finishes the released messages at the head. The caller holds mu and has
+// set draining; drain gives both up.
+func (l *lane) drain(r *routing) {
+	for in := l.first(); in != nil && in.released; in = l.first() {
+		l.mu.Unlock()
+		in.route(r, true)
+		l.mu.Lock()
+		in.finish(r)
+		l.pop()
+	}
+	l.draining = false
+	orphan := l.orphan
+	empty := l.first() == nil
+	l.mu.Unlock()
+	if empty && orphan != nil {
+		orphan()
+	}
+}
+
+// route delivers a released message. owned is false when its bytes are only
+// lent.
+func (in *Inbound) route(r *routing, owned bool) {
+	if in.echo || in.code.Failed() {
+		return
+	}
+	r.route(in.session.srv, &in.Message, in.Client, owned)
+}
+
+// finish acknowledges a released message and moves its packet id on. The
+// caller holds the lane's mutex.
+func (in *Inbound) finish(r *routing) {
+	s := in.session
+	if in.id == 0 { // QoS 0 or a will: nobody waits
+		if in.code.Failed() {
+			s.srv.count.refusedMessages.Add(1)
+		}
+		return
+	}
+	if s.inbox.open[in.id] == in {
+		delete(s.inbox.open, in.id)
+	}
+	if in.code.Failed() {
+		in.refuse(r)
+		return
+	}
+	if in.Message.QoS == 2 {
+		if !in.echo {
+			s.inbox.exactly[in.id] = &exactly{hash: in.hash, conn: in.conn}
+		}
+		in.answer(r, packets.Pubrec) // [MQTT-4.3.3-8]; the id stays in use until PUBREL
+		return
+	}
+	in.answer(r, packets.Puback)
+	in.settled()
+}
+
+func (in *Inbound) answer(r *routing, kind byte) {
+	if in.conn != nil && !in.acked {
+		in.conn.ack(r, kind, in.id, in.code)
+	}
+}
+
+// settled gives the publisher its place in the receive maximum back.
+func (in *Inbound) settled() {
+	if in.conn != nil {
+		in.conn.unacked--
+	}
+}
+
+func (in *Inbound) refuse(r *routing) {
+	s := in.session
+	if !in.echo {
+		s.srv.count.refusedMessages.Add(1)
+	}
+	if in.slot != nil {
+		in.slot.forget()
+	}
+	if in.conn == nil {
+		return
+	}
+	if in.conn.version == 5 {
+		kind := byte(packets.Puback)
+		if in.Message.QoS == 2 {
+			kind = packets.Pubrec // with a failure it ends the exchange [MQTT-4.3.3-9]
+		}
+		in.conn.ack(r, kind, in.id, in.code)
+		in.settled()
+		return
+	}
+	in.conn.refusedOne()
+}
+
+// refusedOne counts a message that a 3.1.1 client will get no answer for. It
+// does not resend on a living connection: closing it makes it retry.
+func (c *conn) refusedOne() {
+	c.refused++
+	c.unacked--
+	switch {
+	case c.refused >= c.srv.cfg.RefusedLimit:
+		c.kick(QuotaExceeded)
+	case c.refused == 1:
+		c.srv.timers.after(&c.timer, c.srv.cfg.RefusedTimeout, func() { c.kick(QuotaExceeded) })
+	}
+}
