@@ -1,0 +1,130 @@
+// Package functest runs the recorded events of a project against its
+// functions, in the same sandbox and through the same triggers as a gateway
+// does, and compares what each asked for with what its author expects.
+package functest
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+
+	"github.com/headgate-io/headgate/function"
+)
+
+// FileName is where a project keeps its recorded events.
+const FileName = "tests.yaml"
+
+// File is a tests.yaml.
+type File struct {
+	Tests []Case `yaml:"tests"`
+
+	fault func(message string, path ...any) *function.Fault
+}
+
+// Case is one recorded event and what it must do.
+type Case struct {
+	Name string `yaml:"name"`
+	// Function may be left out in a project of one function.
+	Function string `yaml:"function"`
+	Event    Event  `yaml:"event"`
+	// State is what the function has stored before, as JSON values.
+	State map[string]any `yaml:"state"`
+	// Config overrides the manifest's, key by key.
+	Config map[string]any `yaml:"config"`
+	Expect Expect         `yaml:"expect"`
+}
+
+// Event is the message that comes.
+type Event struct {
+	Topic string `yaml:"topic"`
+	// Data is the payload as JSON, Text as it is; one of them.
+	Data any     `yaml:"data"`
+	Text *string `yaml:"text"`
+	QoS  *int    `yaml:"qos"`
+	// Properties are MQTT 5 user properties.
+	Properties map[string]string `yaml:"properties"`
+}
+
+// Expect is what the event must do. What is left out is not looked at, but a
+// failure always is: expect it with error.
+type Expect struct {
+	// Matched false says that no trigger starts the function.
+	Matched *bool `yaml:"matched"`
+	// Publish lists every message published, in order.
+	Publish *[]Publish `yaml:"publish"`
+	// State is all that is stored after.
+	State *map[string]any `yaml:"state"`
+	// Output is the function's result, as JSON.
+	Output any `yaml:"output"`
+	// Error is a part of the error that the invocation must end with.
+	Error string `yaml:"error"`
+	// Log is a part of a line that must be logged.
+	Log string `yaml:"log"`
+}
+
+// Publish is a message that the function must publish.
+type Publish struct {
+	Topic  string  `yaml:"topic"`
+	Data   any     `yaml:"data"`
+	Text   *string `yaml:"text"`
+	QoS    *int    `yaml:"qos"`
+	Retain *bool   `yaml:"retain"`
+}
+
+// Read reads and checks the recorded events at path, for the functions of m.
+func Read(path string, m *function.Manifest) (*File, error) {
+	src, err := os.ReadFile(path)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, fmt.Errorf("no recorded events at %s: see examples/irrigation/tests.yaml for how they look", path)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read recorded events: %w", err)
+	}
+	var f File
+	if f.fault, err = function.DecodeFile(path, src, &f); err != nil {
+		return nil, err
+	}
+	var faults []error
+	for i := range f.Tests {
+		if err := f.check(i, m); err != nil {
+			faults = append(faults, err)
+		}
+	}
+	if len(f.Tests) == 0 {
+		faults = append(faults, f.fault("holds no test", "tests"))
+	}
+	return &f, errors.Join(faults...)
+}
+
+func (f *File) check(i int, m *function.Manifest) error {
+	c := &f.Tests[i]
+	if c.Function == "" && len(m.Functions) == 1 {
+		for name := range m.Functions {
+			c.Function = name
+		}
+	}
+	if c.Name == "" {
+		c.Name = fmt.Sprintf("test %d", i+1)
+	}
+	switch {
+	case m.Functions[c.Function] == nil:
+		return f.fault(fmt.Sprintf("%q is not a function of the manifest", c.Function), "tests", i, "function")
+	case c.Event.Topic == "":
+		return f.fault("name the topic that the message comes on", "tests", i, "event", "topic")
+	case c.Event.Data != nil && c.Event.Text != nil:
+		return f.fault("give data (JSON) or text, not both", "tests", i, "event")
+	}
+	return nil
+}
+
+// payload is data as JSON, or text as it is.
+func payload(data any, text *string) ([]byte, error) {
+	if text != nil {
+		return []byte(*text), nil
+	}
+	if data == nil {
+		return nil, nil
+	}
+	return json.Marshal(data)
+}

@@ -1,0 +1,249 @@
+package functest
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"reflect"
+	"strings"
+	"time"
+
+	"github.com/headgate-io/headgate/event"
+	"github.com/headgate-io/headgate/function"
+	"github.com/headgate-io/headgate/gateway/dispatch"
+	"github.com/headgate-io/headgate/gateway/grant"
+	"github.com/headgate-io/headgate/gateway/trigger"
+	"github.com/headgate-io/headgate/mqtt/broker"
+	"github.com/headgate-io/headgate/sandbox"
+	"github.com/headgate-io/headgate/sandbox/host"
+)
+
+// Subject is a function under test: its spec and its built code.
+type Subject struct {
+	Spec function.Spec
+	Code []byte
+}
+
+// Report is what became of one case.
+type Report struct {
+	Case *Case
+	// Faults is empty when the case passed.
+	Faults []string
+	Result function.Result
+	Logs   []function.LogLine
+}
+
+// Run runs one case in a fresh instance.
+func Run(ctx context.Context, engine *sandbox.Engine, s Subject, c *Case) (*Report, error) {
+	r := &Report{Case: c}
+	spec := s.Spec
+	spec.Config = maps.Clone(spec.Config)
+	if spec.Config == nil {
+		spec.Config = map[string]any{}
+	}
+	maps.Copy(spec.Config, c.Config)
+
+	m, data, err := match(&spec, c)
+	if err != nil {
+		return nil, err
+	}
+	if want := c.Expect.Matched == nil || *c.Expect.Matched; want != (m != nil && m.Starts) {
+		r.fault("%s", explainMatch(m, want))
+		return r, nil
+	}
+	if m == nil || !m.Starts {
+		return r, nil
+	}
+	st, err := newState(spec.Name, c.State)
+	if err != nil {
+		return nil, fmt.Errorf("%s: state: %w", c.Name, err)
+	}
+	calls, err := invoke(ctx, engine, &spec, s.Code, invocation(&spec, c, m, data, st), r)
+	if err != nil {
+		return nil, err
+	}
+	r.judge(calls, st)
+	return r, nil
+}
+
+// match asks the function's triggers about the event; nil means that none is
+// on its topic.
+func match(spec *function.Spec, c *Case) (*trigger.Explanation, []byte, error) {
+	t := trigger.NewTable()
+	if err := t.Set(trigger.Function{Name: spec.Name, Config: jsonConfig(spec.Config), Triggers: spec.Triggers}); err != nil {
+		return nil, nil, err
+	}
+	data, err := payload(c.Event.Data, c.Event.Text)
+	if err != nil {
+		return nil, nil, fmt.Errorf("%s: event.data: %w", c.Name, err)
+	}
+	msg := &trigger.Message{Topic: c.Event.Topic, Payload: data, QoS: 1}
+	if c.Event.QoS != nil {
+		msg.QoS = byte(*c.Event.QoS)
+	}
+	for k, v := range c.Event.Properties {
+		msg.User = append(msg.User, broker.UserProperty{Name: k, Value: v})
+	}
+	var nearest *trigger.Explanation
+	for _, x := range t.Explain(msg) {
+		if x.Starts {
+			return &x, data, nil
+		}
+		if nearest == nil || x.Params != nil {
+			nearest = &x
+		}
+	}
+	return nearest, data, nil
+}
+
+// jsonConfig gives conditions the types that the gateway gives them, which
+// reads the spec from JSON.
+func jsonConfig(config map[string]any) map[string]any {
+	var out map[string]any
+	b, err := json.Marshal(config)
+	if err != nil || json.Unmarshal(b, &out) != nil {
+		return config
+	}
+	return out
+}
+
+func explainMatch(x *trigger.Explanation, want bool) string {
+	switch {
+	case want && x == nil:
+		return "the function has no trigger"
+	case want:
+		return "no trigger starts the function: " + x.Reason
+	default:
+		return "the trigger on " + x.Filter + " started the function"
+	}
+}
+
+func invocation(spec *function.Spec, c *Case, x *trigger.Explanation, data []byte, st host.State) host.Invocation {
+	e := &event.Event{ID: "test", Source: "/test", Type: event.TypeMQTT, Subject: c.Event.Topic, Time: time.Now(), Data: data}
+	names, values := make([]string, 0, len(x.Params)), make([]string, 0, len(x.Params))
+	for k, v := range x.Params {
+		names, values = append(names, k), append(values, v)
+	}
+	meta := dispatch.NewMeta(e, trigger.NewParams(names, values), spec.Name, 1, 1)
+	return host.Invocation{Input: data, Meta: meta, State: st}
+}
+
+func invoke(ctx context.Context, engine *sandbox.Engine, spec *function.Spec, code []byte, in host.Invocation, r *Report) (*host.Calls, error) {
+	g, err := grant.New(spec)
+	if err != nil {
+		return nil, err
+	}
+	config, err := spec.ConfigJSON()
+	if err != nil {
+		return nil, err
+	}
+	module, err := engine.Compile(ctx, sandbox.Code{Name: spec.Name, Main: spec.Main, Source: code}, spec.Limits, sandbox.Setup{Config: config})
+	if err != nil {
+		return nil, err
+	}
+	pool := engine.NewPool(module, sandbox.PoolConfig{Concurrency: 1})
+	calls := new(host.Calls)
+	calls.Reset(g, in)
+	r.Result = pool.Invoke(ctx, calls)
+	r.Result.Output = append([]byte(nil), r.Result.Output...)
+	r.Logs = calls.Logs()
+	return calls, errors.Join(pool.Close(ctx), module.Close(ctx))
+}
+
+func (r *Report) fault(format string, args ...any) {
+	r.Faults = append(r.Faults, fmt.Sprintf(format, args...))
+}
+
+// judge compares what the invocation asked for with what was expected.
+func (r *Report) judge(calls *host.Calls, st *state) {
+	want := &r.Case.Expect
+	failed := r.Result.Outcome != function.OK
+	switch {
+	case failed && want.Error == "":
+		r.fault("it ended %s: %s", r.Result.Outcome, r.Result.Error)
+		return
+	case want.Error != "" && !strings.Contains(r.Result.Error, want.Error):
+		r.fault("error: want one with %q, got %q", want.Error, r.Result.Error)
+	}
+	effects := &function.Effects{}
+	if !failed {
+		effects = calls.Effects()
+	}
+	if want.Publish != nil {
+		r.judgePublishes(effects.Publishes, *want.Publish)
+	}
+	st.apply(effects.Writes)
+	if want.State != nil {
+		if got, want := st.stored(), normal(*want.State); !same(got, want) {
+			r.fault("state: want %s\n             got  %s", jsonText(want), jsonText(got))
+		}
+	}
+	if want.Output != nil {
+		if got := decode(r.Result.Output); !same(got, normal(want.Output)) {
+			r.fault("output: want %s, got %s", jsonText(want.Output), jsonText(got))
+		}
+	}
+	if want.Log != "" && !logged(r.Logs, want.Log) {
+		r.fault("log: no line has %q", want.Log)
+	}
+}
+
+func (r *Report) judgePublishes(got []function.Publish, want []Publish) {
+	for i, w := range want {
+		if i >= len(got) {
+			r.fault("publish %d to %s is missing", i+1, w.Topic)
+			continue
+		}
+		g := got[i]
+		wanted, err := payload(w.Data, w.Text)
+		if err != nil {
+			r.fault("publish %d: %v", i+1, err)
+			continue
+		}
+		if g.Topic != w.Topic {
+			r.fault("publish %d: want topic %s, got %s", i+1, w.Topic, g.Topic)
+		}
+		if (w.Data != nil || w.Text != nil) && !same(decode(g.Payload), decode(wanted)) {
+			r.fault("publish %d to %s: want %s, got %s", i+1, g.Topic, wanted, g.Payload)
+		}
+		if w.QoS != nil && int(g.QoS) != *w.QoS {
+			r.fault("publish %d to %s: want QoS %d, got %d", i+1, g.Topic, *w.QoS, g.QoS)
+		}
+		if w.Retain != nil && g.Retain != *w.Retain {
+			r.fault("publish %d to %s: want retain %t, got %t", i+1, g.Topic, *w.Retain, g.Retain)
+		}
+	}
+	for _, g := range got[min(len(got), len(want)):] {
+		r.fault("publish to %s was not expected: %s", g.Topic, g.Payload)
+	}
+}
+
+func logged(lines []function.LogLine, text string) bool {
+	for _, l := range lines {
+		if strings.Contains(l.Text, text) {
+			return true
+		}
+	}
+	return false
+}
+
+// normal gives v the types that decoded JSON has.
+func normal(v any) any {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return v
+	}
+	return decode(b)
+}
+
+func same(a, b any) bool { return reflect.DeepEqual(normal(a), normal(b)) }
+
+func jsonText(v any) string {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return fmt.Sprint(v)
+	}
+	return string(b)
+}
