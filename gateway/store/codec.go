@@ -11,8 +11,12 @@ import (
 	"github.com/headgate-io/headgate/event"
 )
 
-// Stored events: a version byte, then each attribute with its length.
+// Stored events: a version byte, then the parameters and each attribute with
+// its length.
 const eventFormat = 1
+
+// Param is a named part of the topic that an event came with.
+type Param struct{ Name, Value string }
 
 const (
 	flagRetained = 1 << iota
@@ -20,13 +24,17 @@ const (
 
 var errEvent = errors.New("stored event is damaged")
 
-// appendEvent encodes e.
-func appendEvent(b []byte, e *event.Event) []byte {
+// appendEvent encodes e and its parameters.
+func appendEvent(b []byte, e *event.Event, params []Param) []byte {
 	var flags byte
 	if e.Retained {
 		flags |= flagRetained
 	}
 	b = append(b, eventFormat, flags)
+	b = binary.AppendUvarint(b, uint64(len(params)))
+	for _, p := range params {
+		b = appendString(appendString(b, p.Name), p.Value)
+	}
 	b = binary.AppendUvarint(b, uint64(max(e.Hops, 0)))
 	b = binary.AppendVarint(b, e.Time.UnixMicro())
 	for _, s := range [...]string{e.ID, e.Source, e.Type, e.Subject, e.DataContentType} {
@@ -44,8 +52,11 @@ func appendString(b []byte, s string) []byte {
 }
 
 // eventSize is about the length of the encoded event.
-func eventSize(e *event.Event) int64 {
+func eventSize(e *event.Event, params []Param) int64 {
 	n := len(e.ID) + len(e.Source) + len(e.Type) + len(e.Subject) + len(e.DataContentType) + len(e.Data) + 24
+	for _, p := range params {
+		n += len(p.Name) + len(p.Value) + 2
+	}
 	for k, v := range e.Extensions {
 		n += len(k) + len(v) + 2
 	}
@@ -54,12 +65,16 @@ func eventSize(e *event.Event) int64 {
 
 // decodeEvent decodes what appendEvent wrote. The result shares nothing with
 // b.
-func decodeEvent(b []byte) (*event.Event, error) {
+func decodeEvent(b []byte) (*event.Event, []Param, error) {
 	d := decoder{b: b}
 	if f := d.byte(); !d.bad && f != eventFormat {
-		return nil, fmt.Errorf("%w: format %d, this version reads %d", errEvent, f, eventFormat)
+		return nil, nil, fmt.Errorf("%w: format %d, this version reads %d", errEvent, f, eventFormat)
 	}
 	flags := d.byte()
+	var params []Param
+	for n := d.uvarint(); n > 0 && !d.bad; n-- {
+		params = append(params, Param{d.string(), d.string()})
+	}
 	e := &event.Event{Retained: flags&flagRetained != 0, Hops: int(d.uvarint() & 0xffff)}
 	e.Time = time.UnixMicro(d.varint())
 	for _, s := range [...]*string{&e.ID, &e.Source, &e.Type, &e.Subject, &e.DataContentType} {
@@ -67,7 +82,7 @@ func decodeEvent(b []byte) (*event.Event, error) {
 	}
 	n := d.uvarint()
 	if n > uint64(len(d.b)) {
-		return nil, errEvent
+		return nil, nil, errEvent
 	}
 	if n > 0 {
 		e.Extensions = make(map[string]string, n)
@@ -77,10 +92,10 @@ func decodeEvent(b []byte) (*event.Event, error) {
 		}
 	}
 	if d.bad {
-		return nil, errEvent
+		return nil, nil, errEvent
 	}
 	e.Data = append([]byte(nil), d.b...)
-	return e, nil
+	return e, params, nil
 }
 
 // decoder reads from b; bad is set once it came to an end too early.

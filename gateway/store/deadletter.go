@@ -30,6 +30,8 @@ type DeadLetter struct {
 	// Blocks is true while later events of the key wait for a redrive.
 	Blocks bool
 	Event  *event.Event
+	// Params are the captures of the trigger.
+	Params []Param
 }
 
 // deadState counts the dead letters.
@@ -40,9 +42,9 @@ type deadState struct {
 func (d *deadState) install(g *group, letters []*DeadLetter) {
 	for _, l := range letters {
 		d.rows++
-		d.bytes += eventSize(l.Event)
+		d.bytes += eventSize(l.Event, l.Params)
 		g.dead = append(g.dead, l)
-		g.bytes += eventSize(l.Event)
+		g.bytes += eventSize(l.Event, l.Params)
 	}
 }
 
@@ -80,7 +82,7 @@ func (s *Store) DeadLetter(ctx context.Context, id int64) (*DeadLetter, error) {
 		return nil, fmt.Errorf("dead letter %d: %w", id, notFound(err))
 	}
 	l.Arrived, l.Died = fromMillis(arrived), fromMillis(died)
-	if l.Event, err = decodeEvent(blob); err != nil {
+	if l.Event, l.Params, err = decodeEvent(blob); err != nil {
 		return nil, fmt.Errorf("dead letter %d: %w", id, err)
 	}
 	return &l, nil
@@ -117,7 +119,7 @@ func (s *Store) Redrive(ctx context.Context, id int64) (*QueueRow, error) {
 		return nil, err
 	}
 	ref := s.Function(l.Function)
-	r := &QueueRow{ID: ref.NextID(), Function: ref, Key: l.Key, Arrived: s.cfg.Now(), Event: l.Event}
+	r := &QueueRow{ID: ref.NextID(), Function: ref, Key: l.Key, Arrived: s.cfg.Now(), Event: l.Event, Params: l.Params}
 	u := Unit{Insert: []*QueueRow{r}}
 	s.mu.Lock()
 	err = s.queue.admit(&u, s)
@@ -138,7 +140,7 @@ func (s *Store) redrive(ctx context.Context, c *sql.Conn, id int64, r *QueueRow)
 	if _, err := c.ExecContext(ctx, `INSERT OR IGNORE INTO name (id, name) VALUES (?, ?)`, r.Function.id, r.Function.name); err != nil {
 		return err
 	}
-	blob := appendEvent(nil, r.Event)
+	blob := appendEvent(nil, r.Event, r.Params)
 	if _, err := c.ExecContext(ctx, `INSERT INTO queue (id, key, due, attempt, arrived, event) VALUES (?, ?, 0, 0, ?, ?)`,
 		int64(r.ID), r.Key, unixMillis(r.Arrived), blob); err != nil {
 		return err

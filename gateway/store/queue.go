@@ -28,6 +28,8 @@ type QueueRow struct {
 	// Error is what the last attempt ended with.
 	Error string
 	Event *event.Event
+	// Params are the captures of the trigger.
+	Params []Param
 
 	// bytes is what the row counts for, once it was inserted or loaded.
 	bytes int64
@@ -57,6 +59,7 @@ type queueOp struct {
 	attempt int
 	err     string
 	event   *event.Event
+	params  []Param
 }
 
 // queueState counts the queue; rows that wait for their commit are included.
@@ -72,7 +75,7 @@ func (q *queueState) admit(u *Unit, s *Store) error {
 	}
 	var bytes int64
 	for _, r := range u.Insert {
-		bytes += eventSize(r.Event) + int64(len(r.Key)) + rowOverhead
+		bytes += eventSize(r.Event, r.Params) + int64(len(r.Key)) + rowOverhead
 	}
 	for _, r := range u.Delete {
 		bytes -= r.bytes
@@ -99,7 +102,7 @@ func (q *queueState) admit(u *Unit, s *Store) error {
 // deleted within one group leaves no trace.
 func (q *queueState) install(g *group, u *Unit, s *Store) {
 	for _, r := range u.Insert {
-		r.bytes = eventSize(r.Event) + int64(len(r.Key)) + rowOverhead
+		r.bytes = eventSize(r.Event, r.Params) + int64(len(r.Key)) + rowOverhead
 		q.rows++
 		q.bytes += r.bytes
 		s.saveNameLocked(g, r.Function.id, r.Function.name)
@@ -130,7 +133,7 @@ func (q *queueState) install(g *group, u *Unit, s *Store) {
 }
 
 func (o *queueOp) set(r *QueueRow) {
-	o.id, o.key, o.attempt, o.err, o.event = r.ID, r.Key, r.Attempt, r.Error, r.Event
+	o.id, o.key, o.attempt, o.err, o.event, o.params = r.ID, r.Key, r.Attempt, r.Error, r.Event, r.Params
 	o.arrived, o.due = unixMillis(r.Arrived), unixMillis(r.Due)
 }
 
@@ -198,17 +201,17 @@ func (s *Store) QueuedRows(ctx context.Context, fn func(*QueueRow) error) error 
 	return nil
 }
 
-// LoadEvent reads the event of a committed row.
-func (s *Store) LoadEvent(ctx context.Context, id RowID) (*event.Event, error) {
+// LoadEvent reads the event of a committed row, and its parameters.
+func (s *Store) LoadEvent(ctx context.Context, id RowID) (*event.Event, []Param, error) {
 	var blob []byte
 	if err := s.reader.event.QueryRowContext(ctx, int64(id)).Scan(&blob); err != nil {
-		return nil, fmt.Errorf("read queued event %d: %w", id, notFound(err))
+		return nil, nil, fmt.Errorf("read queued event %d: %w", id, notFound(err))
 	}
-	e, err := decodeEvent(blob)
+	e, params, err := decodeEvent(blob)
 	if err != nil {
-		return nil, fmt.Errorf("read queued event %d: %w", id, err)
+		return nil, nil, fmt.Errorf("read queued event %d: %w", id, err)
 	}
-	return e, nil
+	return e, params, nil
 }
 
 // QueueLen returns how many rows wait, and their bytes.

@@ -294,7 +294,7 @@ func TestQueueRowsSurvive(t *testing.T) {
 	f := s.Function("irrigate")
 	var rows []*store.QueueRow
 	for i := range 4 {
-		rows = append(rows, &store.QueueRow{ID: f.NextID(), Function: f, Key: "3", Arrived: time.UnixMilli(1000), Event: testEvent(fmt.Sprint(i))})
+		rows = append(rows, &store.QueueRow{ID: f.NextID(), Function: f, Key: "3", Arrived: time.UnixMilli(1000), Event: testEvent(fmt.Sprint(i)), Params: []store.Param{{Name: "field", Value: "3"}}})
 	}
 	mustSeal(t, s, &store.Unit{Insert: rows})
 	rows[1].Attempt, rows[1].Error, rows[1].Due = 2, "boom", time.UnixMilli(5000)
@@ -313,9 +313,12 @@ func TestQueueRowsSurvive(t *testing.T) {
 	if len(got) != 3 || got[0].ID != rows[1].ID || got[0].Attempt != 2 || got[0].Error != "boom" || !got[0].Due.Equal(rows[1].Due) || got[0].Function.Name() != "irrigate" {
 		t.Fatalf("rows after a crash: %+v", got)
 	}
-	e, err := r.LoadEvent(context.Background(), got[2].ID)
+	e, params, err := r.LoadEvent(context.Background(), got[2].ID)
 	if err != nil {
 		t.Fatal(err)
+	}
+	if len(params) != 1 || params[0] != (store.Param{Name: "field", Value: "3"}) {
+		t.Errorf("params %v", params)
 	}
 	if want := testEvent("3"); fmt.Sprint(*e) != fmt.Sprint(*want) {
 		t.Errorf("event %+v, want %+v", e, want)
@@ -361,7 +364,7 @@ func TestDeadLetters(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if e, err := s.LoadEvent(ctx, row.ID); err != nil || e.ID != "2" {
+	if e, _, err := s.LoadEvent(ctx, row.ID); err != nil || e.ID != "2" {
 		t.Errorf("redriven event %v %v", e, err)
 	}
 	if err := s.DropDeadLetter(ctx, list[1].ID); err != nil {

@@ -211,7 +211,7 @@ func (w *writer) queue(g *group) error {
 		var err error
 		switch o.change {
 		case queueInsert:
-			w.buf = appendEvent(w.buf[:0], o.event)
+			w.buf = appendEvent(w.buf[:0], o.event, o.params)
 			err = w.run(sqlQueueInsert, int64(id), o.key, o.due, o.attempt, o.arrived, o.err, w.buf)
 		case queueUpdate:
 			err = w.run(sqlQueueUpdate, o.due, o.attempt, o.err, int64(id))
@@ -227,7 +227,7 @@ func (w *writer) queue(g *group) error {
 
 func (w *writer) dead(g *group) error {
 	for _, l := range g.dead {
-		w.buf = appendEvent(w.buf[:0], l.Event)
+		w.buf = appendEvent(w.buf[:0], l.Event, l.Params)
 		err := w.run(sqlDeadInsert, l.Function, l.Version, l.Key, l.Attempt, unixMillis(l.Arrived), unixMillis(l.Died),
 			l.Reason, l.Error, l.Blocks, w.buf)
 		if err != nil {
