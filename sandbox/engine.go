@@ -44,6 +44,7 @@ type Engine struct {
 	cache       wazero.CompilationCache
 	runtime     wazero.Runtime
 	budget      budget
+	pages       *pageTable
 	warnedCopy  atomic.Bool
 
 	// mu guards what follows. Lock order: Module.mu, Engine.mu,
@@ -76,6 +77,7 @@ func New(ctx context.Context, cfg Config) (*Engine, error) {
 		e.budget.total = defaultMemoryBudget
 	}
 	e.budget.evict = e.evictOne
+	e.pages = openPageTable()
 	rc := wazero.NewRuntimeConfigCompiler()
 	e.slice = 1_000_000
 	if e.interpreter {
@@ -128,7 +130,7 @@ func (e *Engine) machineCodeDir() string  { return filepath.Join(e.cacheDir, "ma
 // Close ends the engine. Pools and modules must be closed before.
 func (e *Engine) Close(ctx context.Context) error {
 	err := e.runtime.Close(ctx)
-	return errors.Join(err, e.cache.Close(ctx))
+	return errors.Join(err, e.cache.Close(ctx), e.pages.close())
 }
 
 // EngineStats are the counters of all pools together.

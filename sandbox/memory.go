@@ -26,7 +26,8 @@ type memory struct {
 	// denied is true once a growth was refused during this call.
 	denied bool
 	// initial is the size of the image that the instance starts from.
-	initial uint64
+	initial  uint64
+	restorer restorer
 }
 
 var _ experimental.LinearMemory = (*memory)(nil)
@@ -45,7 +46,7 @@ var _ experimental.MemoryAllocator = (*allocator)(nil)
 // Allocate reserves address space. A fault shows when the minimum is asked
 // for, since wazero expects no error here.
 func (a *allocator) Allocate(_, _ uint64) experimental.LinearMemory {
-	m := &memory{engine: a.engine, limit: a.limit, initial: a.initial}
+	m := &memory{engine: a.engine, limit: a.limit, initial: a.initial, restorer: restorer{table: a.engine.pages}}
 	if m.base, a.err = reserve(a.limit); a.err != nil {
 		a.err = fmt.Errorf("reserve %d bytes of address space: %w", a.limit, a.err)
 	}
@@ -91,6 +92,7 @@ type image struct {
 	size    uint64
 	copy    []byte   // of small images
 	file    pageFile // of large ones
+	clean   []byte   // file, mapped for reading
 	globals []uint64
 }
 
@@ -101,15 +103,27 @@ func newImage(e *Engine, m *memory, globals []uint64) (*image, error) {
 		return nil, errNoBudget
 	}
 	if m.size > copyLimit {
-		if file, err := newPageFile(m.base[:m.size]); err == nil {
-			img.file = file
+		err := img.mapFile(m.base[:m.size])
+		if err == nil {
 			return img, nil
-		} else if !e.warnedCopy.Swap(true) {
+		}
+		if !e.warnedCopy.Swap(true) {
 			e.log.Warn("large instances are restored by copying: no copy-on-write files here", "error", err)
 		}
 	}
 	img.copy = append(make([]byte, 0, m.size), m.base[:m.size]...)
 	return img, nil
+}
+
+func (img *image) mapFile(content []byte) (err error) {
+	if img.file, err = newPageFile(content); err != nil {
+		return err
+	}
+	if img.clean, err = img.file.view(img.size); err != nil {
+		img.file.close()
+		img.file = pageFile{}
+	}
+	return err
 }
 
 // attach gives a fresh instance's memory the clean state.
@@ -128,11 +142,14 @@ func (img *image) restore(m *memory) error {
 		copy(m.base[:img.size], img.copy)
 		return nil
 	}
-	return dropPages(m.base[:img.size])
+	return m.restorer.restore(m.base[:img.size], img.clean)
 }
 
 func (img *image) close() {
-	img.file.close()
+	if img.clean != nil {
+		release(img.clean)
+		img.file.close()
+	}
 	img.engine.budget.give(int64(img.size))
 	img.copy = nil
 }

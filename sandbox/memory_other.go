@@ -14,7 +14,17 @@ type pageFile struct{}
 
 func newPageFile([]byte) (pageFile, error) { return pageFile{}, errors.ErrUnsupported }
 
-func (pageFile) mapPrivate([]byte) error { return errors.ErrUnsupported }
-func (pageFile) close()                  {}
+func (pageFile) mapPrivate([]byte) error     { return errors.ErrUnsupported }
+func (pageFile) view(uint64) ([]byte, error) { return nil, errors.ErrUnsupported }
+func (pageFile) close()                      {}
 
-func dropPages([]byte) error { return errors.ErrUnsupported }
+// pageTable is not available here.
+type pageTable struct{}
+
+func openPageTable() *pageTable { return &pageTable{} }
+func (*pageTable) close() error { return nil }
+
+// restorer is never used: there are no mapped images to restore.
+type restorer struct{ table *pageTable }
+
+func (*restorer) restore(_, _ []byte) error { return errors.ErrUnsupported }

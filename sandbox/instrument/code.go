@@ -118,7 +118,7 @@ func (w *bodyWriter) run() error {
 	for w.r.err == nil {
 		start := w.r.pos
 		op := w.r.byte()
-		w.cost++
+		w.cost += cost(op)
 		done, err := w.control(op, start)
 		if err != nil {
 			return err
@@ -137,6 +137,17 @@ func (w *bodyWriter) run() error {
 		}
 	}
 	return nil
+}
+
+// cost is the fuel of one instruction: 1, except for those that only mark
+// structure and become no machine code. Compilers nest hundreds of blocks
+// around one br_table.
+func cost(op byte) uint64 {
+	switch op {
+	case opNop, opBlock, opLoop, opElse, opEnd:
+		return 0
+	}
+	return 1
 }
 
 // control handles the instructions that shape the flow; it reports whether op
@@ -234,7 +245,6 @@ func (w *bodyWriter) close() {
 	f := w.frames[len(w.frames)-1]
 	w.frames = w.frames[:len(w.frames)-1]
 	if len(w.frames) == 0 {
-		w.cost--
 		w.flush(checkNone)
 		return
 	}

@@ -27,7 +27,7 @@ const (
 )
 
 // Version changes whenever the same original is rewritten differently.
-const Version = "1"
+const Version = "2"
 
 // StackWeight is what the call stack of one guest may weigh, in bytes.
 const StackWeight = 1 << 20

@@ -5,6 +5,7 @@ import "fmt"
 // Opcodes that the rewriter looks at or writes.
 const (
 	opUnreachable  = 0x00
+	opNop          = 0x01
 	opBlock        = 0x02
 	opLoop         = 0x03
 	opIf           = 0x04
@@ -73,7 +74,7 @@ var numericSpans = []struct {
 // calls and returns its effect. Unknown opcodes are an error.
 func (r *reader) plain(op byte) (effect, error) {
 	switch {
-	case op == 0x01: // nop
+	case op == opNop:
 		return effect{0, 0}, nil
 	case op == 0x1a: // drop
 		return effect{1, 0}, nil

@@ -34,6 +34,8 @@ const (
 	stackBytes = 512 << 10
 	// stackReserve is left for native code below the engine's own check.
 	stackReserve = 96 << 10
+	// gcThreshold is how large the heap grows before cycles are collected.
+	gcThreshold = 2 << 20
 	// stackGlobal is the engine's stack pointer, as the rewriter exports it.
 	stackGlobal = "headgate.internal.global.0"
 )
@@ -190,7 +192,10 @@ func (b *booter) load(s *State, p Program) error {
 	if b.err == nil && tag(r) == tagException {
 		return b.thrown(s, p.File)
 	}
+	// What loading left behind goes now. The engine's own threshold is below
+	// what a loaded script holds, so it would look for garbage in every event.
 	b.call("JS_RunGC", uint64(s.runtime))
+	b.call("JS_SetGCThreshold", uint64(s.runtime), gcThreshold)
 	return b.err
 }
 

@@ -1,0 +1,58 @@
+package sandbox_test
+
+import (
+	"testing"
+
+	"github.com/headgate-io/headgate/function"
+	"github.com/headgate-io/headgate/sandbox"
+	"github.com/headgate-io/headgate/sandbox/host"
+	. "github.com/headgate-io/headgate/sandbox/wasmtest"
+)
+
+// benchInput is a realistic reading.
+var benchInput = []byte(`{"topic":"site/a/temp/3","ts":1700000000000,"device":"gw-17","value":26.75,"unit":"C","seq":104277}`)
+
+func BenchmarkInvokeWarm(b *testing.B) {
+	e := testEngine(b, sandbox.Config{})
+	for _, g := range benchGuests(b) {
+		b.Run(g.name, func(b *testing.B) {
+			u := load(b, e, g.main, g.source, testOptions{})
+			in := host.Invocation{Input: benchInput}
+			if r := u.invoke(in); r.Outcome != function.OK {
+				b.Fatalf("%s: %s", r.Outcome, r.Error)
+			}
+			b.ReportAllocs()
+			fuel := uint64(0)
+			for b.Loop() {
+				fuel = u.invoke(in).Fuel
+			}
+			b.ReportMetric(float64(fuel), "fuel/op")
+		})
+	}
+}
+
+type benchGuest struct {
+	name, main string
+	source     []byte
+}
+
+func benchGuests(b *testing.B) []benchGuest {
+	return []benchGuest{
+		{"wasm", "x.wasm", thresholdModule()},
+		{"javascript", "x.js", []byte(`export default (event, ctx) => { if (event.data.value > 25) ctx.publish("alarm/gw-17", {v: event.data.value}); }`)},
+		{"javascript-empty", "x.js", []byte(`export default () => {}`)},
+	}
+}
+
+// thresholdModule reads its input, scans it, and publishes.
+func thresholdModule() []byte {
+	m := New(1)
+	read := m.Import("headgate_v1", "input_read", "ii", "i")
+	publish := m.Import("headgate_v1", "publish", "iiiiii", "i")
+	m.Data(0, "alarm/gw-17")
+	m.Data(16, `{"v":26.75}`)
+	return m.Handler("ii",
+		I32(1024), I32(1024), Call(read), LocalSet(0),
+		Loop(LocalGet(1), I32(1), Add, LocalSet(1), LocalGet(1), LocalGet(0), LtU, BrIf(0)),
+		I32(0), I32(11), I32(16), I32(11), I32(0), I32(0), Call(publish)).Bytes()
+}
