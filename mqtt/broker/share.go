@@ -41,16 +41,17 @@ type shareGroup struct {
 func (g *shareGroup) pick(dst []*subscription) []*subscription {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	n := len(g.members)
-	if n == 0 {
-		return dst
-	}
-	g.next = (g.next + 1) % n
+	n, first := len(g.members), g.next
 	for _, online := range [...]bool{true, false} {
 		for i := range n {
-			if sub := g.members[(g.next+i)%n]; sub.sess.online.Load() == online {
-				dst = append(dst, sub)
+			at := (first + i) % n
+			if g.members[at].sess.online.Load() != online {
+				continue
 			}
+			if len(dst) == 0 {
+				g.next = at + 1
+			}
+			dst = append(dst, g.members[at])
 		}
 	}
 	return dst
