@@ -1,0 +1,275 @@
+// Package build makes the file that is deployed of a function's source: C and
+// Go are compiled to WebAssembly, JavaScript and finished modules are taken as
+// they are, and a manifest's own build command is run first.
+package build
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+
+	"github.com/headgate-io/headgate/sdk"
+)
+
+// Request says what to build.
+type Request struct {
+	// Dir is the project's directory; relative names start there.
+	Dir string
+	// Main is the manifest's main: a .js or .wasm file, or a source that is
+	// compiled: a .c file, a .go file, or a directory with a Go package.
+	Main string
+	// Command is the manifest's build command; it runs in Dir, by the shell,
+	// before Main is looked at.
+	Command string
+}
+
+// Artifact is what is deployed.
+type Artifact struct {
+	// Main is the file's name, whose extension says what it is.
+	Main   string
+	Source []byte
+	// Log is what the tools printed.
+	Log string
+}
+
+// maxArtifactBytes is the largest file that a gateway accepts.
+const maxArtifactBytes = 32 << 20
+
+// Build makes the artifact. Its errors show what a compiler said, or which
+// package to install.
+func Build(ctx context.Context, r Request) (*Artifact, error) {
+	log := ""
+	if r.Command != "" {
+		out, err := run(ctx, r.Dir, nil, shell(), shellFlag(), r.Command)
+		if err != nil {
+			return nil, fmt.Errorf("build command %q: %w", r.Command, err)
+		}
+		log = out
+	}
+	path := filepath.Join(r.Dir, r.Main)
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, fmt.Errorf("main: %w", err)
+	}
+	var a *Artifact
+	switch ext := strings.ToLower(filepath.Ext(r.Main)); {
+	case info.IsDir() || ext == ".go":
+		a, err = compile(ctx, path, info.IsDir(), goCommand)
+	case ext == ".c":
+		a, err = compile(ctx, path, false, cCommand)
+	case ext == ".js" || ext == ".mjs" || ext == ".wasm":
+		a, err = read(path)
+	default:
+		return nil, fmt.Errorf("main %s: cannot tell how to build it: name a .js, .wasm, .c or .go file or a directory with a Go package, or give a build command", r.Main)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("build %s: %w", r.Main, err)
+	}
+	a.Log = log + a.Log
+	return a, nil
+}
+
+func read(path string) (*Artifact, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, err
+	}
+	if info.Size() > maxArtifactBytes {
+		return nil, fmt.Errorf("%d bytes: a gateway accepts at most %d", info.Size(), maxArtifactBytes)
+	}
+	source, err := os.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	return &Artifact{Main: filepath.Base(path), Source: source}, nil
+}
+
+// command is one compiler call.
+type command struct {
+	dir  string
+	env  []string
+	args []string
+	// install says how to get the tool when it is missing.
+	install string
+}
+
+// compile runs a compiler in a directory of its own and reads the module.
+func compile(ctx context.Context, path string, isDir bool, make func(path, tmp, out string, isDir bool) (command, error)) (*Artifact, error) {
+	tmp, err := os.MkdirTemp("", "headgate-build")
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = os.RemoveAll(tmp) }()
+	name := strings.TrimSuffix(filepath.Base(path), filepath.Ext(path)) + ".wasm"
+	out := filepath.Join(tmp, name)
+	c, err := make(path, tmp, out, isDir)
+	if err != nil {
+		return nil, err
+	}
+	log, err := run(ctx, c.dir, c.env, c.args...)
+	if errors.Is(err, exec.ErrNotFound) {
+		return nil, fmt.Errorf("%s is not installed: %s", c.args[0], c.install)
+	}
+	if err != nil {
+		if strings.Contains(err.Error(), "crt1-reactor.o") || strings.Contains(err.Error(), "wasm-ld") && strings.Contains(err.Error(), "not found") {
+			err = fmt.Errorf("%w\n%s", err, c.install)
+		}
+		return nil, err
+	}
+	a, err := read(out)
+	if err != nil {
+		return nil, err
+	}
+	a.Log = log
+	return a, nil
+}
+
+// goCommand builds the package that path lies in. Its module gets this
+// gateway's own SDK in place of whatever version it requires, so that both
+// sides of the border always fit and nothing has to be downloaded.
+func goCommand(path, tmp, out string, isDir bool) (command, error) {
+	dir := path
+	if !isDir {
+		dir = filepath.Dir(path)
+	}
+	dir, err := filepath.Abs(dir)
+	if err != nil {
+		return command{}, err
+	}
+	c := command{
+		dir:     dir,
+		env:     []string{"GOOS=wasip1", "GOARCH=wasm", "CGO_ENABLED=0"},
+		args:    []string{"go", "build", "-buildmode=c-shared", "-trimpath", "-ldflags=-s -w", "-o", out},
+		install: "get Go 1.24 or later from https://go.dev/dl (Debian: apt install golang)",
+	}
+	root, mod, err := findModule(dir)
+	if err != nil {
+		return command{}, err
+	}
+	if modulePath(mod) != sdk.ModulePath {
+		modfile, err := withSDK(root, mod, tmp)
+		if err != nil {
+			return command{}, err
+		}
+		c.args = append(c.args, "-modfile="+modfile)
+		c.env = append(c.env, "GOWORK=off")
+	}
+	c.args = append(c.args, ".")
+	return c, nil
+}
+
+// findModule finds the go.mod that governs dir.
+func findModule(dir string) (root string, mod []byte, err error) {
+	for root = dir; ; root = filepath.Dir(root) {
+		mod, err = os.ReadFile(filepath.Join(root, "go.mod"))
+		if err == nil {
+			return root, mod, nil
+		}
+		if !errors.Is(err, os.ErrNotExist) {
+			return "", nil, err
+		}
+		if filepath.Dir(root) == root {
+			return "", nil, fmt.Errorf("no go.mod in %s or above: run go mod init there", dir)
+		}
+	}
+}
+
+func modulePath(mod []byte) string {
+	for line := range strings.Lines(string(mod)) {
+		if rest, ok := strings.CutPrefix(strings.TrimSpace(line), "module "); ok {
+			return strings.Trim(strings.TrimSpace(rest), `"`)
+		}
+	}
+	return ""
+}
+
+// withSDK writes a copy of the module file that takes the SDK from tmp.
+func withSDK(root string, mod []byte, tmp string) (string, error) {
+	dir := filepath.Join(tmp, "headgate")
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		return "", err
+	}
+	if err := sdk.WriteGoModule(dir); err != nil {
+		return "", err
+	}
+	text := string(mod)
+	if !strings.Contains(text, sdk.ModulePath+" v") {
+		text += "\nrequire " + sdk.ModulePath + " v0.0.0\n"
+	}
+	text += "\nreplace " + sdk.ModulePath + " => " + dir + "\n"
+	modfile := filepath.Join(tmp, "go.mod")
+	if err := os.WriteFile(modfile, []byte(text), 0o644); err != nil {
+		return "", err
+	}
+	sum, err := os.ReadFile(filepath.Join(root, "go.sum"))
+	if err == nil {
+		err = os.WriteFile(filepath.Join(tmp, "go.sum"), sum, 0o644)
+	}
+	if errors.Is(err, os.ErrNotExist) {
+		err = nil
+	}
+	return modfile, err
+}
+
+// cStackBytes is the stack of a C guest. The linker's default of 64 KiB alone
+// would fill the one page of memory that most handlers need.
+const cStackBytes = 16 << 10
+
+// cCommand builds one C file. The SDK's header is put beside it.
+func cCommand(path, tmp, out string, _ bool) (command, error) {
+	if err := os.WriteFile(filepath.Join(tmp, "headgate.h"), sdk.CHeader(), 0o644); err != nil {
+		return command{}, err
+	}
+	abs, err := filepath.Abs(path)
+	if err != nil {
+		return command{}, err
+	}
+	return command{
+		dir: filepath.Dir(abs),
+		args: []string{"clang", "--target=wasm32-wasi", "-mexec-model=reactor", "-O2", "-Wall", "-I", tmp,
+			fmt.Sprintf("-Wl,-z,stack-size=%d", cStackBytes), "-Wl,--strip-debug", "-o", out, abs},
+		install: "install clang, its WebAssembly linker and a C library (Debian: apt install clang lld wasi-libc libclang-rt-dev-wasm32)",
+	}, nil
+}
+
+func shell() string {
+	if runtime.GOOS == "windows" {
+		return "cmd"
+	}
+	return "/bin/sh"
+}
+
+func shellFlag() string {
+	if runtime.GOOS == "windows" {
+		return "/c"
+	}
+	return "-c"
+}
+
+// maxLogBytes bounds what is kept of a tool's output.
+const maxLogBytes = 64 << 10
+
+// run runs a tool and returns what it printed; on failure that is part of the
+// error.
+func run(ctx context.Context, dir string, env []string, args ...string) (string, error) {
+	c := exec.CommandContext(ctx, args[0], args[1:]...)
+	c.Dir = dir
+	c.Env = append(os.Environ(), env...)
+	var out bytes.Buffer
+	c.Stdout, c.Stderr = &out, &out
+	err := c.Run()
+	text := out.String()
+	if len(text) > maxLogBytes {
+		text = text[:maxLogBytes] + "\n…"
+	}
+	if err != nil {
+		return text, fmt.Errorf("%s: %w\n%s", filepath.Base(args[0]), err, strings.TrimSpace(text))
+	}
+	return text, nil
+}

@@ -1,0 +1,76 @@
+/** Types of a Headgate function in JavaScript. */
+
+export type Json = null | boolean | number | string | Json[] | { [key: string]: Json };
+
+/** Bytes go as they are, strings as UTF-8, everything else as JSON. */
+export type Payload = string | Uint8Array | ArrayBuffer | Json;
+
+/** Seconds, or text such as "90s", "20m", "1h30m". */
+export type Duration = number | string;
+
+/** One event. Attributes are those of CloudEvents 1.0. */
+export interface Event<Data = any> {
+  readonly id?: string;
+  readonly source?: string;
+  readonly type?: string;
+  /** What the event is about: for MQTT the topic. */
+  readonly subject?: string;
+  readonly time?: string;
+  readonly datacontenttype?: string;
+  /** 1 at the first attempt. */
+  readonly attempt: number;
+  /** The captures of the trigger: {field} in its topic filter. */
+  readonly params: Readonly<Record<string, string>>;
+  /** The payload: decoded where it is JSON, else its bytes. */
+  readonly data: Data;
+  text(): string;
+  bytes(): Uint8Array;
+  meta(key: string): string | undefined;
+}
+
+export interface State {
+  /** The value: decoded where it is JSON, else its bytes; undefined when there is none. */
+  get<T = any>(key: string): T | undefined;
+  set(key: string, value: Payload, options?: { ttl?: Duration }): void;
+  delete(key: string): void;
+  /** The keys that start with prefix, in order. */
+  list(prefix?: string): string[];
+}
+
+export interface Log {
+  debug(...values: unknown[]): void;
+  info(...values: unknown[]): void;
+  warn(...values: unknown[]): void;
+  error(...values: unknown[]): void;
+}
+
+/** What a handler may do. Everything happens when the handler has succeeded, or not at all. */
+export interface Context<Config = any> {
+  readonly state: State;
+  readonly config: Readonly<Config>;
+  readonly params: Readonly<Record<string, string>>;
+  readonly log: Log;
+  publish(topic: string, payload: Payload, options?: { qos?: 0 | 1 | 2; retain?: boolean; expiry?: Duration }): void;
+  enqueue(queue: string, payload: Payload, options?: { delay?: Duration }): void;
+  invoke(name: string, payload?: Payload): void;
+  metric(name: string, value: number): void;
+  /** Milliseconds since 1970. Time stands still while a handler computes. */
+  now(): number;
+  /** Not offered by this version of the gateway: throws. */
+  actuate(name: string, value: string, options?: { lease?: Duration }): number;
+  /** Not offered by this version of the gateway: throws. */
+  secret(name: string): string;
+  /** Not offered by this version of the gateway: throws. */
+  sensor(name: string): any;
+  /** Not offered by this version of the gateway: throws. */
+  fetch(url: string, options?: object): any;
+}
+
+/** A handler's result is the invocation's output. It may be async. */
+export type Handler<Data = any, Config = any> = (event: Event<Data>, ctx: Context<Config>) => unknown;
+
+/** What a call to the gateway throws. */
+export interface HeadgateError extends Error {
+  readonly name: "HeadgateError";
+  readonly code: "DENIED" | "LIMIT" | "INVALID" | "UNSUPPORTED" | "UNAVAILABLE";
+}

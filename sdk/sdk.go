@@ -1,0 +1,55 @@
+// Package sdk carries the guest side in every language, so that the CLI can
+// build functions, and start new ones, on a machine that has no copy of it.
+package sdk
+
+import (
+	"embed"
+	"fmt"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"strings"
+)
+
+//go:embed go/*.go c/headgate.h javascript/headgate.d.ts javascript/testkit.mjs
+var files embed.FS
+
+// ModulePath is the Go module that the Go SDK is imported from.
+const ModulePath = "github.com/headgate-io/headgate"
+
+// CHeader is headgate.h.
+func CHeader() []byte { return must("c/headgate.h") }
+
+// JavaScriptTypes is headgate.d.ts.
+func JavaScriptTypes() []byte { return must("javascript/headgate.d.ts") }
+
+// JavaScriptTestKit is testkit.mjs.
+func JavaScriptTestKit() []byte { return must("javascript/testkit.mjs") }
+
+func must(name string) []byte {
+	b, err := files.ReadFile(name)
+	if err != nil {
+		panic(fmt.Sprintf("sdk: embedded file: %v", err)) // a bug in the build
+	}
+	return b
+}
+
+// WriteGoModule writes a module with the Go SDK alone into dir, to stand in
+// for ModulePath.
+func WriteGoModule(dir string) error {
+	mod := "module " + ModulePath + "\n\ngo 1.24\n"
+	if err := os.WriteFile(filepath.Join(dir, "go.mod"), []byte(mod), 0o644); err != nil {
+		return err
+	}
+	target := filepath.Join(dir, "sdk", "go")
+	if err := os.MkdirAll(target, 0o755); err != nil {
+		return err
+	}
+	return fs.WalkDir(files, "go", func(name string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() || strings.HasSuffix(name, "_test.go") {
+			return err
+		}
+		return os.WriteFile(filepath.Join(target, path.Base(name)), must(name), 0o644)
+	})
+}
