@@ -183,6 +183,6 @@ func (e *Engine) evictOne() bool {
 }
 
 // digest names a module in the caches.
-func digest(source []byte) string {
-	return fmt.Sprintf("%x-%s", sha256.Sum256(source), instrument.Version)
+func digest(source []byte, o instrument.Options) string {
+	return fmt.Sprintf("%x-%s-%t", sha256.Sum256(source), instrument.Version, o.GuardStack)
 }

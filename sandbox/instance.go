@@ -203,7 +203,7 @@ func (in *instance) begin(ctx context.Context, calls *host.Calls, fuel int64, de
 	in.ctx.Context, in.calls, in.deadline = ctx, calls, deadline
 	in.fuel.Set(uint64(fuel))
 	in.floor.Set(uint64(max(fuel-in.module.engine.slice, 0)))
-	in.stack.Set(instrument.StackWeight)
+	in.stack.Set(uint64(in.module.stackWeight()))
 }
 
 // yield is called by metered code when fuel is below the floor: every slice
@@ -316,10 +316,13 @@ func (in *instance) explain(err error) (o function.Outcome, text string, fit boo
 	if errors.As(err, &thrown) {
 		return in.orMemory(function.Failed), in.orMemoryText(thrown.Error()), true
 	}
-	if int32(uint32(in.stack.Get())) < 0 {
-		return function.OutOfStack, fmt.Sprintf("out of stack: calls nest deeper than %d KiB of stack allow: %s", instrument.StackWeight>>10, trapText(err)), false
+	if in.js != nil && in.js.Overflowed() {
+		return function.OutOfStack, fmt.Sprintf("out of stack: calls nest deeper than %d KiB of stack allow", quickjs.StackBytes>>10), false
 	}
-	return in.orMemory(function.Trapped), in.orMemoryText(trapText(err)), true
+	if int32(uint32(in.stack.Get())) < 0 {
+		return function.OutOfStack, fmt.Sprintf("out of stack: calls nest deeper than %d KiB of stack allow: %s", in.module.stackWeight()>>10, trapText(err)), false
+	}
+	return in.orMemory(function.Trapped), in.orMemoryText(trapText(err) + in.lastWords()), true
 }
 
 // restore gives the instance its clean state back, or reports false.

@@ -80,6 +80,16 @@ func (e *Engine) Compile(ctx context.Context, code Code, limits function.Limits,
 	return m, nil
 }
 
+// stackWeight is how deep the module's calls may nest. The script engine
+// nests several of its own for one of a script's, and has a guarded stack of
+// its own besides.
+func (m *Module) stackWeight() uint32 {
+	if m.script != nil {
+		return 4 * instrument.StackWeight
+	}
+	return instrument.StackWeight
+}
+
 func (m *Module) compile(ctx context.Context, code Code) (err error) {
 	switch ext := strings.ToLower(filepath.Ext(code.Main)); {
 	case ext == ".js" || ext == ".mjs":
@@ -97,7 +107,7 @@ func (m *Module) compile(ctx context.Context, code Code) (err error) {
 
 // compileNative compiles a module that speaks the ABI itself.
 func (e *Engine) compileNative(ctx context.Context, source []byte, limits function.Limits) (*compiled, error) {
-	c, err := e.compileWasm(ctx, source)
+	c, err := e.compileWasm(ctx, source, instrument.Options{})
 	if err != nil {
 		return nil, err
 	}
@@ -111,7 +121,7 @@ func (e *Engine) compileNative(ctx context.Context, source []byte, limits functi
 // The caller holds compiling.
 func (e *Engine) scriptEngine(ctx context.Context) (*compiled, error) {
 	if e.script == nil {
-		c, err := e.compileWasm(ctx, quickjs.Wasm())
+		c, err := e.compileWasm(ctx, quickjs.Wasm(), instrument.Options{GuardStack: true})
 		if err != nil {
 			return nil, fmt.Errorf("compile the JavaScript engine: %w", err)
 		}
@@ -121,12 +131,12 @@ func (e *Engine) scriptEngine(ctx context.Context) (*compiled, error) {
 }
 
 // compileWasm validates, instruments and compiles a module.
-func (e *Engine) compileWasm(ctx context.Context, source []byte) (*compiled, error) {
-	name := digest(source)
+func (e *Engine) compileWasm(ctx context.Context, source []byte, o instrument.Options) (*compiled, error) {
+	name := digest(source, o)
 	wasm, report, ok := e.loadInstrumented(name)
 	if !ok {
 		var err error
-		wasm, report, err = instrument.Instrument(source, func(b []byte) error { return validate(ctx, b) })
+		wasm, report, err = instrument.Instrument(source, o, func(b []byte) error { return validate(ctx, b) })
 		if err != nil {
 			return nil, err
 		}

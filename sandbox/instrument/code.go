@@ -319,6 +319,9 @@ func (w *bodyWriter) straight(op byte, start int) error {
 	}
 	w.copyFrom(start)
 	w.apply(e)
+	if op == opGlobalSet && w.rw.guard && w.r.data[w.r.pos-1] == 0 {
+		w.stretch = w.rw.appendGuard(w.stretch)
+	}
 	return nil
 }
 

@@ -20,14 +20,24 @@ const (
 	FuelExport  = reservedPrefix + "fuel"
 	FloorExport = reservedPrefix + "floor"
 	StackExport = reservedPrefix + "stack"
+	// LowExport (i32) is the lowest value that a guarded stack pointer may have.
+	LowExport = reservedPrefix + "low"
 	// StartExport is the original's start function, to be called once.
 	StartExport = reservedPrefix + "start"
 	// globalPrefix and a number name the original's mutable globals.
 	globalPrefix = reservedPrefix + "global."
 )
 
+// Options change how a module is rewritten.
+type Options struct {
+	// GuardStack watches a C stack that lies above data, where growing too
+	// deep would overwrite it: every write of the stack pointer, which must be
+	// global 0, is checked against LowExport.
+	GuardStack bool
+}
+
 // Version changes whenever the same original is rewritten differently.
-const Version = "2"
+const Version = "3"
 
 // StackWeight is what the call stack of one guest may weigh, in bytes.
 const StackWeight = 1 << 20
@@ -67,7 +77,7 @@ func Inspect(wasm []byte) (*Report, error) {
 // Instrument rewrites a module. validate must return the verdict of a
 // WebAssembly validator on the original; nothing is rewritten before it
 // agreed. Errors are *Error where a part of the module is to blame.
-func Instrument(wasm []byte, validate func([]byte) error) ([]byte, *Report, error) {
+func Instrument(wasm []byte, o Options, validate func([]byte) error) ([]byte, *Report, error) {
 	if len(wasm) > MaxModuleBytes {
 		return nil, nil, faultf("module", "%d bytes: at most %d are accepted", len(wasm), MaxModuleBytes)
 	}
@@ -79,6 +89,10 @@ func Instrument(wasm []byte, validate func([]byte) error) ([]byte, *Report, erro
 		return nil, nil, fmt.Errorf("not a valid module: %w", err)
 	}
 	rw := newRewriter(m)
+	if o.GuardStack && (len(m.globals) == 0 || m.globals[0] != global{valType: 0x7f, mutable: true}) {
+		return nil, nil, faultf("global 0", "is not a stack pointer")
+	}
+	rw.guard = o.GuardStack
 	out, err := rw.rewrite()
 	if err != nil {
 		return nil, nil, err

@@ -9,6 +9,8 @@ import (
 type rewriter struct {
 	m                  *module
 	fuel, floor, stack uint32 // global indices
+	low                uint32
+	guard              bool
 	yield              uint32 // function index
 	blockTypes         map[string]uint32
 	newTypes           []funcType
@@ -21,7 +23,7 @@ type rewriter struct {
 func newRewriter(m *module) *rewriter {
 	n := uint32(len(m.globals))
 	return &rewriter{
-		m: m, fuel: n, floor: n + 1, stack: n + 2, yield: uint32(len(m.imports)),
+		m: m, fuel: n, floor: n + 1, stack: n + 2, low: n + 3, yield: uint32(len(m.imports)),
 		blockTypes: map[string]uint32{},
 		newTypes:   []funcType{{}}, // of yield
 	}
@@ -68,6 +70,12 @@ func (rw *rewriter) appendWeigh(b []byte, weight uint32) []byte {
 	b = append(appendS64(b, int64(weight)), opI32Sub)
 	b = rw.appendGet(rw.appendSet(b, rw.stack), rw.stack)
 	return append(b, opI32Const, 0, opI32LtS, opIf, blockEmpty, opUnreachable, opEnd)
+}
+
+// appendGuard writes if global0 < low { unreachable }.
+func (rw *rewriter) appendGuard(b []byte) []byte {
+	b = rw.appendGet(rw.appendGet(b, 0), rw.low)
+	return append(b, opI32LtU, opIf, blockEmpty, opUnreachable, opEnd)
 }
 
 // appendBlockType writes the type of a block that takes nothing and leaves
@@ -152,7 +160,7 @@ func (rw *rewriter) imports() []byte {
 
 func (rw *rewriter) globals() []byte {
 	r := &reader{data: rw.m.sections[secGlobal]}
-	out := appendU32(nil, uint32(len(rw.m.globals)+3))
+	out := appendU32(nil, uint32(len(rw.m.globals)+4))
 	if len(rw.m.globals) > 0 {
 		r.count()
 	}
@@ -162,13 +170,17 @@ func (rw *rewriter) globals() []byte {
 	}
 	out = append(out, 0x7e, 1, opI64Const, 0, opEnd)
 	out = append(out, 0x7e, 1, opI64Const, 0, opEnd)
-	return append(out, 0x7f, 1, opI32Const, 0, opEnd)
+	for range 2 {
+		out = append(out, 0x7f, 1, opI32Const, 0, opEnd)
+	}
+	return out
 }
 
 func (rw *rewriter) exports() []byte {
 	m := rw.m
 	add := []export{
 		{FuelExport, kindGlobal, rw.fuel}, {FloorExport, kindGlobal, rw.floor}, {StackExport, kindGlobal, rw.stack},
+		{LowExport, kindGlobal, rw.low},
 	}
 	for i, g := range m.globals {
 		if g.mutable {

@@ -218,7 +218,8 @@ func withSDK(root string, mod []byte, tmp string) (string, error) {
 }
 
 // cStackBytes is the stack of a C guest. The linker's default of 64 KiB alone
-// would fill the one page of memory that most handlers need.
+// would fill the one page of memory that most handlers need. It lies first,
+// so that outgrowing it traps instead of overwriting data.
 const cStackBytes = 16 << 10
 
 // cCommand builds one C file. The SDK's header is put beside it.
@@ -233,7 +234,7 @@ func cCommand(path, tmp, out string, _ bool) (command, error) {
 	return command{
 		dir: filepath.Dir(abs),
 		args: []string{"clang", "--target=wasm32-wasi", "-mexec-model=reactor", "-O2", "-Wall", "-I", tmp,
-			fmt.Sprintf("-Wl,-z,stack-size=%d", cStackBytes), "-Wl,--strip-debug", "-o", out, abs},
+			fmt.Sprintf("-Wl,--stack-first,-z,stack-size=%d", cStackBytes), "-Wl,--strip-debug", "-o", out, abs},
 		install: "install clang, its WebAssembly linker and a C library (Debian: apt install clang lld wasi-libc libclang-rt-dev-wasm32)",
 	}, nil
 }

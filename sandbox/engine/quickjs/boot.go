@@ -29,15 +29,16 @@ const undefined = uint64(tagUndefined) << 32
 func tag(v uint64) int32 { return int32(v >> 32) }
 
 const (
-	// stackBytes is the C stack that scripts get. The build's own 64 KiB lie
-	// right above its data and allow few nested calls.
-	stackBytes = 512 << 10
-	// stackReserve is left for native code below the engine's own check.
-	stackReserve = 96 << 10
+	// StackBytes is the C stack that scripts get. The build's own 64 KiB lie
+	// right above its data and allow few nested calls; and it has no check of
+	// its own, so the rewriter guards the stack pointer.
+	StackBytes = 512 << 10
 	// gcThreshold is how large the heap grows before cycles are collected.
 	gcThreshold = 2 << 20
 	// stackGlobal is the engine's stack pointer, as the rewriter exports it.
 	stackGlobal = "headgate.internal.global.0"
+	// lowGlobal is the end of the stack.
+	lowGlobal = "headgate.internal.low"
 )
 
 // State is where things lie in a booted engine. It is the same in every
@@ -47,6 +48,7 @@ type State struct {
 	args             uint64 // the array that carries arguments
 	run, finish      uint64
 	scratch          uint32 // 16 bytes for out parameters
+	low              uint32 // the end of the stack
 }
 
 // Guest is one instance of a booted engine.
@@ -54,6 +56,7 @@ type Guest struct {
 	state  *State
 	mod    api.Module
 	outer  functions
+	sp     api.MutableGlobal
 	nested functions // for calls made from inside a host call
 	stack  [8]uint64
 }
@@ -80,8 +83,17 @@ func (g *Guest) State() *State { return g.state }
 
 // Bind makes the Guest of an instance that starts from the clean state.
 func (s *State) Bind(mod api.Module) *Guest {
-	return &Guest{state: s, mod: mod, outer: bindFunctions(mod), nested: bindFunctions(mod)}
+	g := &Guest{state: s, mod: mod, outer: bindFunctions(mod), nested: bindFunctions(mod)}
+	g.sp, _ = mod.ExportedGlobal(stackGlobal).(api.MutableGlobal)
+	if low, ok := mod.ExportedGlobal(lowGlobal).(api.MutableGlobal); ok {
+		low.Set(uint64(s.low))
+	}
+	return g
 }
+
+// Overflowed reports whether the script nested its calls deeper than its
+// stack. It is asked after a trap, before anything is restored.
+func (g *Guest) Overflowed() bool { return g.sp != nil && uint32(g.sp.Get()) < g.state.low }
 
 // booter makes calls by name while an engine boots.
 type booter struct {
@@ -135,12 +147,9 @@ type Linker interface{ SetScript(*Guest) }
 // is told the guest before the first call to the host.
 func Boot(ctx context.Context, mod api.Module, p Program, link Linker) (*Guest, error) {
 	b := &booter{ctx: ctx, mod: mod}
-	b.moveStack()
-	s := &State{scratch: uint32(b.call("malloc", 64))}
+	s := &State{low: b.moveStack(), scratch: uint32(b.call("malloc", 64))}
 	s.runtime = uint32(b.call("JS_NewRuntime"))
 	rt := uint64(s.runtime)
-	b.call("JS_UpdateStackTop", rt)
-	b.call("JS_SetMaxStackSize", rt, stackBytes-stackReserve)
 	b.call("js_std_init_handlers", rt)
 	s.context = uint32(b.call("JS_NewContext", rt))
 	if b.err == nil && (s.context == 0 || s.scratch == 0) {
@@ -156,17 +165,24 @@ func Boot(ctx context.Context, mod api.Module, p Program, link Linker) (*Guest, 
 }
 
 // moveStack gives the engine a larger stack on its own heap.
-func (b *booter) moveStack() {
+func (b *booter) moveStack() uint32 {
 	g, ok := b.mod.ExportedGlobal(stackGlobal).(api.MutableGlobal)
 	if !ok {
 		b.err = errors.New("the engine's stack pointer is missing")
-		return
+		return 0
 	}
-	if p := b.call("malloc", stackBytes); p != 0 {
-		g.Set((p + stackBytes) &^ 15)
-	} else if b.err == nil {
+	low, ok := b.mod.ExportedGlobal(lowGlobal).(api.MutableGlobal)
+	if !ok {
+		b.err = errors.New("the engine's stack guard is missing")
+		return 0
+	}
+	p := b.call("malloc", StackBytes)
+	if p == 0 && b.err == nil {
 		b.err = errNoMemory
 	}
+	g.Set((p + StackBytes) &^ 15)
+	low.Set(p)
+	return uint32(p)
 }
 
 // load evaluates the glue, which asks for the arguments' array first, then
