@@ -101,11 +101,3 @@ func TestCounterIsCleanOnEveryCall(t *testing.T) {
 		fuel = r.Fuel
 	}
 }
-func TestJS(t *testing.T) {
-	e := testEngine(t, sandbox.Config{})
-	u := load(t, e, "x.js", []byte(`let n=0; export default (event, ctx) => { n++; ctx.log.info("hi", n, event.data); ctx.publish("a/b", {v: event.data.v}); return {n, r: Math.random(), d: Date.now()}; }`), testOptions{})
-	for range 3 {
-		r := u.invoke(host.Invocation{Input: []byte(`{"v":27.5}`)})
-		t.Logf("%+v %s %v %+v", r, r.Output, u.calls.Logs(), u.calls.Effects())
-	}
-}

@@ -172,10 +172,11 @@ func (c *Calls) Reason() string { return c.reason }
 func (c *Calls) Aborted() *Abort { return c.abort }
 
 // refuse records why a call failed. The reason goes to the log, because the
-// guest sees only the number.
+// guest sees only the number; the same one twice in a row is logged once.
 func (c *Calls) refuse(e abi.Errno, format string, args ...any) abi.Errno {
+	again := c.reason
 	c.reason = fmt.Sprintf(format, args...)
-	if e != abi.NotFound {
+	if e != abi.NotFound && c.reason != again {
 		c.Log(function.Warn, c.reason)
 	}
 	return e
