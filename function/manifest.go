@@ -21,6 +21,8 @@ type Spec struct {
 	// Main is the file that holds the function, relative to the manifest:
 	// .js runs as it is, .c and .go are compiled, .wasm is taken as built.
 	Main string `yaml:"main" json:"main"`
+	// Source is the author's main where Main was built from it; tools set it.
+	Source string `yaml:"-" json:"source,omitempty"`
 	// Build is a shell command that makes Main where it is a .wasm.
 	Build string `yaml:"build" json:"build,omitempty"`
 	// Triggers start the function; without any it runs on invoke alone.
@@ -74,9 +76,12 @@ func (s *Spec) ConfigJSON() (map[string][]byte, error) {
 	return out, nil
 }
 
-// Language is what Main is written in, by its ending: javascript, c, go or
-// wasm; empty when the ending is none of these.
+// Language is what the function is written in, by the ending of its source:
+// javascript, c, go or wasm; empty when the ending is none of these.
 func (s *Spec) Language() string {
+	if s.Source != "" {
+		return languages[path.Ext(s.Source)]
+	}
 	return languages[path.Ext(s.Main)]
 }
 

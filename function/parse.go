@@ -67,6 +67,9 @@ func (s *source) decode(v any) (err error) {
 		return s.yamlFault(err)
 	}
 	s.tree = tree
+	if len(tree.Docs) == 0 || tree.Docs[0].Body == nil {
+		return nil // the library would write zeros over v
+	}
 	err = yaml.NewDecoder(bytes.NewReader(s.text), yaml.Strict()).Decode(v)
 	if err != nil && !errors.Is(err, io.EOF) {
 		return s.yamlFault(err)

@@ -141,3 +141,6 @@ func (r Rate) MarshalText() ([]byte, error) {
 	}
 	return []byte(strconv.FormatFloat(f, 'g', -1, 64) + "/" + per), nil
 }
+
+// Std is the duration as the standard library has it.
+func (d Duration) Std() time.Duration { return time.Duration(d) }

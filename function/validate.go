@@ -53,6 +53,20 @@ func (m *Manifest) Validate() error {
 	return errors.Join(faults...)
 }
 
+// Validate joins every fault of a spec that did not come from a manifest here,
+// each with its field.
+func (s *Spec) Validate() error {
+	var faults []error
+	at := func(message string, path ...any) {
+		faults = append(faults, fmt.Errorf("%s: %s", fieldPath(append([]any{s.Name}, path...)), message))
+	}
+	if !ValidName(s.Name) {
+		at("a function's name starts with a letter and has only a-z, 0-9 and -, 63 at most")
+	}
+	s.validate(at)
+	return errors.Join(faults...)
+}
+
 func (s *Spec) validate(at func(string, ...any)) {
 	s.validateMain(at)
 	if len(s.Triggers) > maxTriggers {

@@ -133,7 +133,7 @@ func (a *app) rollbackCommand() *cobra.Command {
 
 func (a *app) removeCommand() *cobra.Command {
 	return &cobra.Command{
-		Use: "remove FUNCTION", Aliases: []string{"rm"}, Short: "Remove a function with its versions and waiting events; its state stays", Args: cobra.ExactArgs(1),
+		Use: "remove FUNCTION", Aliases: []string{"rm"}, Short: "Remove a function and its versions; its state and its waiting events stay", Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := a.call(cmd, http.MethodDelete, functionPath(args[0]), nil, nil); err != nil {
 				return err

@@ -25,12 +25,14 @@ var templates embed.FS
 type language struct {
 	folder string
 	main   func(name string) string
+	// more are further files of the template.
+	more []string
 }
 
 var languages = map[string]language{
-	"javascript": {"javascript", func(name string) string { return name + ".js" }},
-	"c":          {"c", func(name string) string { return name + ".c" }},
-	"go":         {"go", func(string) string { return "main.go" }},
+	"javascript": {folder: "javascript", main: func(name string) string { return name + ".js" }},
+	"c":          {folder: "c", main: func(name string) string { return name + ".c" }},
+	"go":         {folder: "go", main: func(string) string { return "main.go" }, more: []string{"go.mod"}},
 }
 
 var languageAliases = map[string]string{"js": "javascript", "golang": "go"}
@@ -76,6 +78,9 @@ func (l language) create(dir, name string) ([]string, error) {
 		function.ManifestName: "templates/" + l.folder + "/headgate.yaml.tmpl",
 		"tests.yaml":          "templates/tests.yaml.tmpl",
 		l.main(name):          "templates/" + l.folder + "/main" + filepath.Ext(l.main(name)) + ".tmpl",
+	}
+	for _, f := range l.more {
+		sources[f] = "templates/" + l.folder + "/" + f + ".tmpl"
 	}
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, fmt.Errorf("make project: %w", err)

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"path"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -88,10 +87,10 @@ func (p *project) names(only []string) ([]string, error) {
 // the files.
 func (p *project) build(ctx context.Context, name string) (function.Spec, map[string][]byte, error) {
 	spec := *p.manifest.Functions[name]
-	out, err := build.Build(ctx, p.dir, &spec)
+	out, err := build.Build(ctx, build.Request{Dir: p.dir, Main: spec.Main, Command: spec.Build})
 	if err != nil {
-		return spec, nil, fmt.Errorf("build %s: %w", name, err)
+		return spec, nil, p.manifest.Fault(err.Error(), "functions", name, "main")
 	}
-	spec.Main, spec.Build = path.Base(out.Main), ""
-	return spec, map[string][]byte{spec.Main: out.Code}, nil
+	spec.Source, spec.Main, spec.Build = spec.Main, out.Main, ""
+	return spec, map[string][]byte{spec.Main: out.Source}, nil
 }

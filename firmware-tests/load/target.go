@@ -110,16 +110,14 @@ var sources = map[string]struct{ main, text string }{
 };
 `},
 	"c": {"threshold.c", `#include <headgate.h>
-#include <string.h>
 
-int headgate_main(void) {
-  static char data[1024], topic[64] = "out/";
-  size_t n = hg_input(data, sizeof data - 1);
-  data[n < sizeof data ? n : sizeof data - 1] = 0;
-  const char *m = strstr(data, "\"moisture\":");
-  if (!m || m[11] > '3') return 0;
-  hg_param("id", topic + 4, sizeof topic - 4);
-  return hg_publish(topic, data, n, 0);
+HG_HANDLE {
+  char data[1024], topic[64] = "out/";
+  double moisture;
+  size_t n = hg_input(data, sizeof data);
+  if (n > sizeof data || !hg_json_number(data, n, "moisture", &moisture) || moisture >= 32) return 0;
+  hg_meta("params.id", topic + 4, sizeof topic - 5);
+  return hg_publish(topic, data, n, HG_QOS0, 0);
 }
 `},
 }

@@ -27,6 +27,15 @@ func TestDefaultsAreValid(t *testing.T) {
 	}
 }
 
+func TestEmptyFileKeepsTheDefaults(t *testing.T) {
+	for _, source := range []string{"", "# nothing\n", "---\n"} {
+		c, err := load(t, source)
+		if err != nil || !reflect.DeepEqual(c, config.Default()) {
+			t.Errorf("%q: %v, %+v", source, err, c)
+		}
+	}
+}
+
 // The annotated example must decode to the defaults, so that it documents them.
 func TestAnnotatedExampleIsTheDefault(t *testing.T) {
 	c, err := load(t, configs.Gateway)

@@ -12,11 +12,11 @@ import (
 
 	"github.com/headgate-io/headgate/event"
 	"github.com/headgate-io/headgate/function"
-	"github.com/headgate-io/headgate/gateway/dispatch"
 	"github.com/headgate-io/headgate/gateway/grant"
 	"github.com/headgate-io/headgate/gateway/trigger"
 	"github.com/headgate-io/headgate/mqtt/broker"
 	"github.com/headgate-io/headgate/sandbox"
+	"github.com/headgate-io/headgate/sandbox/abi"
 	"github.com/headgate-io/headgate/sandbox/host"
 )
 
@@ -121,13 +121,24 @@ func explainMatch(x *trigger.Explanation, want bool) string {
 }
 
 func invocation(spec *function.Spec, c *Case, x *trigger.Explanation, data []byte, st host.State) host.Invocation {
-	e := &event.Event{ID: "test", Source: "/test", Type: event.TypeMQTT, Subject: c.Event.Topic, Time: time.Now(), Data: data}
-	names, values := make([]string, 0, len(x.Params)), make([]string, 0, len(x.Params))
-	for k, v := range x.Params {
-		names, values = append(names, k), append(values, v)
+	m := meta{
+		abi.MetaID: "test", abi.MetaSource: "/test", abi.MetaType: event.TypeMQTT, abi.MetaSubject: c.Event.Topic,
+		abi.MetaTime: time.Now().UTC().Format(time.RFC3339Nano), abi.MetaFunction: spec.Name, abi.MetaVersion: "1",
+		abi.MetaAttempt: "1", abi.MetaHops: "0", abi.MetaParams: jsonText(x.Params),
 	}
-	meta := dispatch.NewMeta(e, trigger.NewParams(names, values), spec.Name, 1, 1)
-	return host.Invocation{Input: data, Meta: meta, State: st}
+	for k, v := range x.Params {
+		m[abi.MetaParamPrefix+k] = v
+	}
+	return host.Invocation{Input: data, Meta: m, State: st}
+}
+
+// meta answers what a guest asks about its event.
+type meta map[string]string
+
+// Lookup returns one attribute.
+func (m meta) Lookup(key string) (string, bool) {
+	v, ok := m[key]
+	return v, ok
 }
 
 func invoke(ctx context.Context, engine *sandbox.Engine, spec *function.Spec, code []byte, in host.Invocation, r *Report) (*host.Calls, error) {

@@ -1,0 +1,64 @@
+package main
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/headgate-io/headgate/gateway/admin/client"
+)
+
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){"headgate": main})
+}
+
+// TestScripts runs the command line as people do. Scripts start gateways of
+// their own, on loopback, with their state below the script's folder.
+func TestScripts(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir: "testdata/script",
+		Setup: func(e *testscript.Env) error {
+			e.Setenv("HOME", e.WorkDir)
+			e.Setenv("HEADGATE_HOME", filepath.Join(e.WorkDir, "author"))
+			e.Setenv("HEADGATE_STATE_DIR", filepath.Join(e.WorkDir, "state"))
+			e.Setenv("HEADGATE_HOST", "unix://"+filepath.Join(e.WorkDir, "state", "admin.sock"))
+			// The Go command, for functions written in Go.
+			for _, name := range []string{"GOCACHE", "GOMODCACHE", "GOPATH", "GOPROXY", "GOFLAGS"} {
+				e.Setenv(name, os.Getenv(name))
+			}
+			return nil
+		},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"ready": ready, "eventually": eventually},
+	})
+}
+
+// ready waits until the script's gateway is.
+func ready(ts *testscript.TestScript, _ bool, _ []string) {
+	c, err := client.New(ts.Getenv("HEADGATE_HOST"), "")
+	ts.Check(err)
+	defer c.Close()
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	defer cancel()
+	ts.Check(c.WaitReady(ctx))
+}
+
+// eventually runs a command again and again until its output has a text.
+func eventually(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 3 {
+		ts.Fatalf("usage: eventually text headgate args…")
+	}
+	var stdout string
+	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
+		if ts.Exec(args[1], args[2:]...) == nil {
+			if stdout = ts.ReadFile("stdout"); strings.Contains(stdout, args[0]) {
+				return
+			}
+		}
+	}
+	ts.Fatalf("%v never printed %q; at last\n%s", args[1:], args[0], stdout)
+}

@@ -1,0 +1,232 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"path/filepath"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/headgate-io/headgate/function"
+	"github.com/headgate-io/headgate/gateway/admin"
+	"github.com/headgate-io/headgate/gateway/admin/api"
+	"github.com/headgate-io/headgate/gateway/config"
+	"github.com/headgate-io/headgate/gateway/device"
+	"github.com/headgate-io/headgate/gateway/dispatch"
+	"github.com/headgate-io/headgate/gateway/metrics"
+	"github.com/headgate-io/headgate/gateway/registry"
+	"github.com/headgate-io/headgate/gateway/store"
+	"github.com/headgate-io/headgate/gateway/tail"
+	"github.com/headgate-io/headgate/gateway/trigger"
+	"github.com/headgate-io/headgate/mqtt/broker"
+	"github.com/headgate-io/headgate/sandbox"
+)
+
+// Gateway is one running gateway.
+type Gateway struct {
+	cfg config.Config
+	log *slog.Logger
+
+	store      *store.Store
+	engine     *sandbox.Engine
+	triggers   *trigger.Table
+	dispatcher *dispatch.Dispatcher
+	registry   *registry.Registry
+	broker     *broker.Server
+	devices    *device.Registry
+	metrics    *metrics.Registry
+	admin      *admin.Server
+
+	tails    admin.Tails
+	watchers watchers
+	counted  functionMetrics
+	events   eventIDs
+
+	started   time.Time
+	ready     atomic.Bool
+	listeners addresses
+}
+
+// Sizes of what is kept for eyes.
+const (
+	keptInvocations = 2000
+	keptLogs        = 5000
+	keptEvents      = 2000
+)
+
+// closeWithin bounds an orderly end.
+const closeWithin = 15 * time.Second
+
+// New opens what a gateway stands on; Run makes it work. Where New fails
+// nothing stays open.
+func New(ctx context.Context, cfg config.Config, log *slog.Logger) (_ *Gateway, err error) {
+	g := &Gateway{
+		cfg: cfg, log: log, started: time.Now(), metrics: metrics.New(), triggers: trigger.NewTable(),
+		tails: admin.Tails{
+			Invocations: tail.NewRing[api.Invocation](keptInvocations),
+			Logs:        tail.NewRing[api.LogLine](keptLogs),
+			Events:      tail.NewRing[api.Event](keptEvents),
+		},
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, g.close(context.WithoutCancel(ctx)))
+		}
+	}()
+	if err := makeStateDir(cfg.StateDir); err != nil {
+		return nil, err
+	}
+	if err := g.openStore(ctx); err != nil {
+		return nil, err
+	}
+	g.engine, err = sandbox.New(ctx, sandbox.Config{
+		CacheDir: filepath.Join(cfg.StateDir, "cache"), MemoryBudget: int64(cfg.Sandbox.Memory),
+		Interpreter: cfg.Sandbox.Interpreter, Logger: log,
+	})
+	if err != nil {
+		return nil, err
+	}
+	g.devices = device.New(g.store, cfg.MQTT.Anonymous)
+	g.broker, err = broker.New(brokerConfig(&cfg.MQTT), broker.Deps{
+		Handler: ingress{g}, Authenticator: g.devices, Sessions: g.store, Logger: log,
+	})
+	if err != nil {
+		return nil, err
+	}
+	g.dispatcher, err = dispatch.New(ctx, dispatch.Config{
+		Store: g.store, Router: g.triggers, Outbox: egress{g}, Observer: observer{g}, Logger: log,
+		SpillAfter: time.Duration(cfg.Dispatch.SpillAfter), MaxVolatile: cfg.Dispatch.MaxVolatile,
+	})
+	if err != nil {
+		return nil, err
+	}
+	g.registry = registry.New(registry.Deps{
+		Store: g.store, Engine: g.engine, Dispatcher: g.dispatcher, Triggers: g.triggers, Logger: log,
+		Log: g.logged, Activated: g.replayRetained, Removed: g.counted.forget(g.metrics),
+	})
+	g.collect()
+	g.admin = admin.New(g.adminDeps())
+	return g, nil
+}
+
+func (g *Gateway) openStore(ctx context.Context) (err error) {
+	g.store, err = store.Open(ctx, store.Config{
+		Path: filepath.Join(g.cfg.StateDir, "headgate.db"), Durability: store.Durability(g.cfg.Store.Durability), Logger: g.log,
+		MaxQueueRows: int64(g.cfg.Dispatch.MaxQueued), MaxQueueBytes: int64(g.cfg.Dispatch.MaxQueuedBytes),
+	})
+	if err != nil {
+		return err
+	}
+	g.events, err = newEventIDs(ctx, g.store)
+	return err
+}
+
+// collect shows every package's counters at /metrics.
+func (g *Gateway) collect() {
+	g.metrics.Add(
+		metrics.Stats("mqtt", func() any { return g.broker.Stats() }),
+		metrics.Stats("store", func() any { return g.store.Stats() }),
+		metrics.Stats("trigger", func() any { return g.triggers.Stats() }),
+		metrics.Stats("dispatch", func() any { return g.dispatcher.Stats() }),
+		metrics.Stats("sandbox", func() any { return g.engine.Stats() }),
+		metrics.Stats("tail", func() any { return g.tailStats() }),
+	)
+}
+
+// tailStats counts what slow followers did not get.
+type tailStats struct{ MissedInvocations, MissedLogs, MissedEvents uint64 }
+
+func (g *Gateway) tailStats() tailStats {
+	return tailStats{g.tails.Invocations.Missed(), g.tails.Logs.Missed(), g.tails.Events.Missed()}
+}
+
+// Run loads the functions, opens the listeners and works until ctx ends; then
+// it stops taking, lets what runs end and closes.
+func (g *Gateway) Run(ctx context.Context) (err error) {
+	defer func() { err = errors.Join(err, g.close(context.WithoutCancel(ctx))) }()
+	socket, err := admin.ListenUnix(ctx, g.cfg.SocketPath())
+	if err != nil {
+		return err
+	}
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return g.admin.Serve(ctx, socket, "") })
+	group.Go(func() error {
+		if err := g.start(ctx, group); err != nil {
+			return err
+		}
+		g.ready.Store(true)
+		g.log.Info("ready", "after", time.Since(g.started), "version", Version())
+		return notifySystemd(ctx)
+	})
+	err = group.Wait()
+	g.ready.Store(false)
+	return err
+}
+
+// start brings up functions first and listeners last, so that no event finds a
+// gateway without its functions.
+func (g *Gateway) start(ctx context.Context, group *errgroup.Group) error {
+	if err := g.registry.Load(ctx); err != nil {
+		return err
+	}
+	if g.cfg.Admin.Listen != "" {
+		l, token, err := g.listenAdmin(ctx)
+		if err != nil {
+			return err
+		}
+		group.Go(func() error { return g.admin.Serve(ctx, l, token) })
+	}
+	for i := range g.cfg.MQTT.Listeners {
+		l := &g.cfg.MQTT.Listeners[i]
+		address, err := g.listenMQTT(ctx, l)
+		if err != nil {
+			return fmt.Errorf("mqtt.listeners %s: %w", l.Name, err)
+		}
+		g.listeners.set(l.Name, address.String())
+		g.log.Info("listening for MQTT", "listener", l.Name, "network", l.Network, "address", address.String())
+	}
+	return nil
+}
+
+func (g *Gateway) listenAdmin(ctx context.Context) (net.Listener, string, error) {
+	token, err := admin.Token(g.cfg.TokenPath())
+	if err != nil {
+		return nil, "", err
+	}
+	l, err := admin.ListenTCP(ctx, g.cfg.Admin.Listen, g.cfg.Admin.TLS.Certificate, g.cfg.Admin.TLS.Key)
+	return l, token, err
+}
+
+// close ends everything that was opened, in the reverse order. It may be
+// called after a New that failed half-way.
+func (g *Gateway) close(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, closeWithin)
+	defer cancel()
+	var errs []error
+	if g.broker != nil {
+		errs = append(errs, g.broker.Close(ctx))
+	}
+	if g.dispatcher != nil {
+		errs = append(errs, g.dispatcher.Close(ctx))
+	}
+	if g.registry != nil {
+		errs = append(errs, g.registry.Close(ctx))
+	}
+	if g.engine != nil {
+		errs = append(errs, g.engine.Close(ctx))
+	}
+	if g.store != nil {
+		errs = append(errs, g.store.Close(ctx))
+	}
+	return errors.Join(errs...)
+}
+
+// logged takes a line that a function logged outside an invocation.
+func (g *Gateway) logged(name string, version int, line function.LogLine) {
+	g.tails.Logs.Add(logLine(name, version, "", line))
+}

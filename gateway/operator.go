@@ -1,0 +1,199 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"runtime"
+	"time"
+
+	"github.com/headgate-io/headgate/event"
+	"github.com/headgate-io/headgate/gateway/admin"
+	"github.com/headgate-io/headgate/gateway/admin/api"
+	"github.com/headgate-io/headgate/gateway/device"
+	"github.com/headgate-io/headgate/gateway/dispatch"
+	"github.com/headgate-io/headgate/gateway/store"
+	"github.com/headgate-io/headgate/mqtt/broker"
+	"github.com/headgate-io/headgate/mqtt/topic"
+)
+
+// operator is what the admin API asks of a gateway.
+type operator struct{ g *Gateway }
+
+var (
+	_ admin.Invoker   = operator{}
+	_ admin.Messenger = operator{}
+)
+
+func (g *Gateway) adminDeps() admin.Deps {
+	return admin.Deps{
+		Deployer: g.registry, Catalog: g.registry, Invoker: operator{g}, Messenger: operator{g}, Devices: deviceAdmin{g},
+		Store: g.store, Tails: g.tails, About: g.about, Ready: g.checkReady, Metrics: g.metrics.Handler(), Logger: g.log,
+	}
+}
+
+func (g *Gateway) about() api.About {
+	return api.About{
+		Version: Version(), Go: runtime.Version(), Target: runtime.GOOS + "/" + runtime.GOARCH, Started: g.started,
+		Interpreter: g.engine.Stats().Interpreter, Listeners: g.listeners.all(),
+	}
+}
+
+var errStarting = errors.New("starting")
+
+func (g *Gateway) checkReady() error {
+	if !g.ready.Load() {
+		return errStarting
+	}
+	return nil
+}
+
+// refusal is an error that its caller can mend.
+type refusal struct{ error }
+
+// Refusal marks it for the admin API.
+func (refusal) Refusal() {}
+
+// Unwrap returns what is wrong.
+func (r refusal) Unwrap() error { return r.error }
+
+// Invoke runs a function and returns after its effects have committed.
+func (o operator) Invoke(ctx context.Context, name string, in api.Invoke) (api.Invoked, error) {
+	e := &event.Event{
+		ID: o.g.events.next(), Source: "/operator", Type: event.TypeInvoke, Subject: in.Subject, Time: time.Now(),
+		Data: in.Data, DataContentType: in.ContentType,
+	}
+	r, err := o.g.dispatcher.Invoke(ctx, name, e)
+	switch {
+	case errors.Is(err, dispatch.ErrNotDeployed):
+		return api.Invoked{}, fmt.Errorf("function %s: %w; 'headgate list' shows what is deployed", name, store.ErrNotFound)
+	case errors.Is(err, dispatch.ErrBusy):
+		return api.Invoked{}, refusal{err}
+	case err != nil:
+		return api.Invoked{}, err
+	}
+	return api.Invoked{Invocation: invocation(&dispatch.Record{Function: name, Version: r.Version, EventID: e.ID, Outcome: r.Result.Outcome, Error: r.Result.Error, Fuel: r.Result.Fuel, Duration: r.Result.Duration}), Output: r.Output}, nil
+}
+
+// operatorClient is the client id that messages of the admin API come from.
+const operatorClient = "operator"
+
+// Publish goes the way of a device's message and returns at its release.
+func (o operator) Publish(ctx context.Context, m api.Message) error {
+	if err := topic.DefaultLimits.CheckName(m.Topic); err != nil {
+		return refusal{err}
+	}
+	switch {
+	case m.QoS < 0 || m.QoS > 2:
+		return refusal{fmt.Errorf("qos %d: it is 0, 1 or 2", m.QoS)}
+	case m.Topic[0] == '$':
+		return refusal{fmt.Errorf("topic %q: topics that start with $ are the broker's own", m.Topic)}
+	}
+	msg := &broker.Message{Topic: m.Topic, Payload: m.Payload, QoS: byte(m.QoS), Retain: m.Retain}
+	released := make(chan broker.ReasonCode, 1)
+	o.g.submit(msg, sender{client: operatorClient}, nil, releaseTo(released))
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case code := <-released:
+		if code != broker.Success {
+			return refusal{fmt.Errorf("the gateway refused the message: reason code 0x%02x", byte(code))}
+		}
+	}
+	o.g.broker.Publish(msg)
+	o.g.watchers.seen(msg)
+	return nil
+}
+
+// releaseTo passes the one release on.
+type releaseTo chan broker.ReasonCode
+
+// Release never blocks: the channel has room for it.
+func (r releaseTo) Release(code broker.ReasonCode) { r <- code }
+
+// Subscribe shows retained messages first and then what comes.
+func (o operator) Subscribe(filter string, fn func(api.Message)) (func(), error) {
+	if err := topic.DefaultLimits.CheckFilter(filter); err != nil {
+		return nil, err
+	}
+	cancel := o.g.watchers.add(filter, fn)
+	o.g.broker.Retained(filter, func(m *broker.Message) bool {
+		fn(message(m))
+		return true
+	})
+	return cancel, nil
+}
+
+// deviceAdmin is devices as the admin API shows them.
+type deviceAdmin struct{ g *Gateway }
+
+var _ admin.Devices = deviceAdmin{}
+
+// List returns all devices, with who is connected.
+func (d deviceAdmin) List(ctx context.Context) ([]api.Device, error) {
+	devices, err := d.g.store.Devices(ctx)
+	if err != nil {
+		return nil, err
+	}
+	connected := map[string]bool{}
+	for _, c := range d.g.broker.Clients() {
+		connected[c.User] = connected[c.User] || c.Connected
+	}
+	out := make([]api.Device, 0, len(devices))
+	for _, dev := range devices {
+		out = append(out, apiDevice(dev, connected[dev.Name]))
+	}
+	return out, nil
+}
+
+func apiDevice(d store.Device, connected bool) api.Device {
+	return api.Device{Name: d.Name, Publish: d.Publish, Subscribe: d.Subscribe, Created: d.Created, Connected: connected}
+}
+
+// Add makes a device.
+func (d deviceAdmin) Add(ctx context.Context, in api.NewDevice) (api.DeviceSecret, error) {
+	dev := store.Device{Name: in.Name, Publish: in.Publish, Subscribe: in.Subscribe, Created: time.Now()}
+	password, err := d.g.devices.Add(ctx, dev, in.Password)
+	if errors.Is(err, device.ErrInvalid) {
+		err = refusal{err}
+	}
+	return api.DeviceSecret{Device: apiDevice(dev, false), Password: password, Address: d.address()}, err
+}
+
+// Rotate gives a device a new password; whoever has the old one is cut off.
+func (d deviceAdmin) Rotate(ctx context.Context, name string) (api.DeviceSecret, error) {
+	dev, password, err := d.g.devices.Rotate(ctx, name)
+	if err != nil {
+		return api.DeviceSecret{}, err
+	}
+	d.g.broker.Disconnect(name, broker.NotAuthorized)
+	return api.DeviceSecret{Device: apiDevice(dev, false), Password: password, Address: d.address()}, nil
+}
+
+// Remove deletes a device and cuts it off.
+func (d deviceAdmin) Remove(ctx context.Context, name string) error {
+	if err := d.g.devices.Remove(ctx, name); err != nil {
+		return err
+	}
+	d.g.broker.Disconnect(name, broker.NotAuthorized)
+	return nil
+}
+
+// address is a listener that a device can use, for the line that is printed:
+// the first that is not WebSocket, with this machine's name where it listens
+// everywhere.
+func (d deviceAdmin) address() string {
+	all := d.g.listeners.all()
+	for _, l := range d.g.cfg.MQTT.Listeners {
+		host, port, err := net.SplitHostPort(all[l.Name])
+		if err != nil || l.Network != "tcp" {
+			continue
+		}
+		if ip := net.ParseIP(host); ip != nil && ip.IsUnspecified() {
+			host = "localhost"
+		}
+		return net.JoinHostPort(host, port)
+	}
+	return ""
+}

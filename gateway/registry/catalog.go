@@ -1,0 +1,67 @@
+package registry
+
+import (
+	"cmp"
+	"context"
+	"slices"
+
+	"github.com/headgate-io/headgate/function"
+	"github.com/headgate-io/headgate/gateway/admin/api"
+)
+
+// List returns the deployed functions by name.
+func (r *Registry) List(context.Context) ([]api.Function, error) {
+	r.mu.Lock()
+	live := make([]*deployment, 0, len(r.live))
+	for _, d := range r.live {
+		live = append(live, d)
+	}
+	r.mu.Unlock()
+	slices.SortFunc(live, func(a, b *deployment) int { return cmp.Compare(a.spec.Name, b.spec.Name) })
+	out := make([]api.Function, 0, len(live))
+	for _, d := range live {
+		out = append(out, r.summary(d))
+	}
+	return out, nil
+}
+
+// Describe returns all there is to know about a function.
+func (r *Registry) Describe(ctx context.Context, name string) (api.FunctionDetail, error) {
+	d, err := r.get(name)
+	if err != nil {
+		return api.FunctionDetail{}, err
+	}
+	versions, err := r.deps.Store.Versions(ctx, name)
+	if err != nil {
+		return api.FunctionDetail{}, err
+	}
+	out := api.FunctionDetail{Function: r.summary(d), Spec: d.spec, Author: d.version.Author, Digest: d.version.Digest}
+	for _, v := range versions {
+		out.Versions = append(out.Versions, api.Version{
+			Version: v.Number, Digest: v.Digest, Author: v.Author, Created: v.Created, Live: v.Number == d.version.Number,
+		})
+	}
+	return out, nil
+}
+
+func (r *Registry) summary(d *deployment) api.Function {
+	return api.Function{
+		Name: d.spec.Name, Description: d.spec.Description, Language: d.spec.Language(), Version: d.version.Number,
+		Deployed: d.deployed, Triggers: triggerNames(&d.spec), Counters: r.counters(d),
+	}
+}
+
+// counters gathers what dispatch and sandbox count.
+func (r *Registry) counters(d *deployment) api.Counters {
+	s := r.deps.Dispatcher.FunctionStats(d.spec.Name)
+	p := d.pool.Stats()
+	c := api.Counters{
+		Invocations: s.Invocations, Errors: map[string]uint64{}, ColdStarts: p.ColdStarts,
+		Instances: p.Running + p.Idle,
+		Queued:    int64(s.Running + s.Queued + s.Waiting + s.Keys), DeadLetters: int64(s.DeadLetters), Dropped: s.VolatileDropped,
+	}
+	if s.Errors > 0 {
+		c.Errors[function.Failed.String()] = s.Errors
+	}
+	return c
+}

@@ -1,0 +1,161 @@
+package registry
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/headgate-io/headgate/gateway/admin/api"
+	"github.com/headgate-io/headgate/gateway/store"
+	"github.com/headgate-io/headgate/sync/bundle"
+)
+
+// Deploy verifies a bundle, compiles it, stores it as the function's next
+// version and makes it live. Nothing changes when any of it fails.
+//
+// The first deploy pins its author's key to the gateway; from then on no other
+// author's bundle is taken.
+func (r *Registry) Deploy(ctx context.Context, raw []byte) (api.Deployed, error) {
+	r.change.Lock()
+	defer r.change.Unlock()
+	b, err := bundle.Open(raw)
+	if err != nil {
+		return api.Deployed{}, refusal{err}
+	}
+	pinned, err := r.checkAuthor(ctx, b.Author)
+	if err != nil {
+		return api.Deployed{}, err
+	}
+	if d, err := r.get(b.Spec.Name); err == nil && d.version.Digest == b.Digest {
+		return deployed(d, false), nil
+	}
+	began := time.Now()
+	next, err := r.nextVersion(ctx, b.Spec.Name)
+	if err != nil {
+		return api.Deployed{}, err
+	}
+	v := store.Version{Function: b.Spec.Name, Number: next, Created: began, Digest: b.Digest, Author: b.Author.String()}
+	d, err := r.compile(ctx, b, v)
+	if err != nil {
+		return api.Deployed{}, err
+	}
+	compiled := time.Since(began)
+	if err := r.publish(ctx, d, raw, !pinned); err != nil {
+		r.retire(d)
+		return api.Deployed{}, err
+	}
+	out := deployed(d, true)
+	out.Pinned, out.CompileMillis = !pinned, compiled.Milliseconds()
+	return out, nil
+}
+
+// publish stores the version, and with pin its author, and makes it live.
+func (r *Registry) publish(ctx context.Context, d *deployment, raw []byte, pin bool) error {
+	if pin {
+		if err := r.deps.Store.SetMeta(ctx, metaAuthor, []byte(d.version.Author)); err != nil {
+			return err
+		}
+	}
+	number, err := r.deps.Store.PutVersion(ctx, d.version, raw, aliasLive)
+	if err != nil {
+		return err
+	}
+	d.version.Number = number
+	return r.activate(d)
+}
+
+// nextVersion is the number that the store will give.
+func (r *Registry) nextVersion(ctx context.Context, name string) (int, error) {
+	versions, err := r.deps.Store.Versions(ctx, name)
+	if err != nil || len(versions) == 0 {
+		return 1, err
+	}
+	return versions[0].Number + 1, nil
+}
+
+// metaAuthor is where the pinned author's key is kept.
+const metaAuthor = "author"
+
+func (r *Registry) checkAuthor(ctx context.Context, author bundle.Key) (pinned bool, err error) {
+	raw, err := r.deps.Store.Meta(ctx, metaAuthor)
+	if errors.Is(err, store.ErrNotFound) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	if string(raw) != author.String() {
+		return true, refusal{fmt.Errorf("this gateway takes functions from author %s only, and this bundle is signed by %s: deploy with that author's key (HEADGATE_HOME names its folder)", raw, author)}
+	}
+	return true, nil
+}
+
+// Rollback makes an earlier version live again; 0 is the newest one before the
+// live one.
+func (r *Registry) Rollback(ctx context.Context, name string, number int) (api.Deployed, error) {
+	r.change.Lock()
+	defer r.change.Unlock()
+	live, err := r.get(name)
+	if err != nil {
+		return api.Deployed{}, err
+	}
+	if number == live.version.Number {
+		return deployed(live, false), nil
+	}
+	if number == 0 {
+		if number, err = r.before(ctx, name, live.version.Number); err != nil {
+			return api.Deployed{}, err
+		}
+	}
+	v, b, err := r.stored(ctx, name, number)
+	if err != nil {
+		return api.Deployed{}, err
+	}
+	d, err := r.compile(ctx, b, v)
+	if err != nil {
+		return api.Deployed{}, err
+	}
+	if err := r.deps.Store.SetAlias(ctx, name, aliasLive, number); err != nil {
+		r.retire(d)
+		return api.Deployed{}, err
+	}
+	d.deployed = time.Now()
+	return deployed(d, true), r.activate(d)
+}
+
+func (r *Registry) before(ctx context.Context, name string, number int) (int, error) {
+	versions, err := r.deps.Store.Versions(ctx, name)
+	if err != nil {
+		return 0, err
+	}
+	for _, v := range versions {
+		if v.Number < number {
+			return v.Number, nil
+		}
+	}
+	return 0, refusal{fmt.Errorf("%s@%d has no version before it to go back to", name, number)}
+}
+
+// Remove takes a function away: its triggers at once, then its versions. Its
+// state stays, and so do durable events that wait for it, until a function of
+// that name is deployed again.
+func (r *Registry) Remove(ctx context.Context, name string) error {
+	r.change.Lock()
+	defer r.change.Unlock()
+	if _, err := r.get(name); err != nil {
+		return err
+	}
+	r.deps.Triggers.Remove(name)
+	r.deps.Dispatcher.RemoveFunction(name)
+	if err := r.deps.Store.RemoveFunction(ctx, name); err != nil {
+		return err
+	}
+	r.mu.Lock()
+	delete(r.live, name)
+	r.mu.Unlock()
+	if r.deps.Removed != nil {
+		r.deps.Removed(name)
+	}
+	return nil
+}

@@ -1,0 +1,234 @@
+// Package registry knows which functions a gateway has: it takes signed
+// bundles, keeps their versions, compiles them and makes one version of each
+// live.
+package registry
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/headgate-io/headgate/function"
+	"github.com/headgate-io/headgate/gateway/admin/api"
+	"github.com/headgate-io/headgate/gateway/dispatch"
+	"github.com/headgate-io/headgate/gateway/grant"
+	"github.com/headgate-io/headgate/gateway/store"
+	"github.com/headgate-io/headgate/gateway/trigger"
+	"github.com/headgate-io/headgate/sandbox"
+	"github.com/headgate-io/headgate/sync/bundle"
+)
+
+// aliasLive is the alias that triggers start.
+const aliasLive = "live"
+
+// Deps is what a registry stands on.
+type Deps struct {
+	Store      *store.Store
+	Engine     *sandbox.Engine
+	Dispatcher *dispatch.Dispatcher
+	Triggers   *trigger.Table
+	Logger     *slog.Logger
+	// Log receives what a function logs while its clean state is made.
+	Log func(function string, version int, line function.LogLine)
+	// Activated is called after a version went live, Removed after a function
+	// is gone; either may be nil.
+	Activated func(*function.Spec)
+	Removed   func(name string)
+}
+
+// Registry deploys, rolls back and removes functions. It may be used from any
+// goroutine; changes happen one at a time.
+type Registry struct {
+	deps Deps
+
+	change sync.Mutex // held through a whole change, before mu
+
+	mu   sync.Mutex // guards live
+	live map[string]*deployment
+}
+
+// deployment is a live version.
+type deployment struct {
+	spec     function.Spec
+	version  store.Version
+	deployed time.Time
+	pool     *sandbox.Pool
+	module   *sandbox.Module
+}
+
+// New makes an empty registry; Load fills it.
+func New(deps Deps) *Registry {
+	return &Registry{deps: deps, live: map[string]*deployment{}}
+}
+
+// refusal is an error that its caller can mend.
+type refusal struct{ error }
+
+// Refusal marks it for the admin API.
+func (refusal) Refusal() {}
+
+// Unwrap returns what is wrong.
+func (r refusal) Unwrap() error { return r.error }
+
+// Load makes the live versions run that the store knows. One that does not
+// compile any more is reported and left out, so that the others run.
+func (r *Registry) Load(ctx context.Context) error {
+	r.change.Lock()
+	defer r.change.Unlock()
+	aliases, err := r.deps.Store.Aliases(ctx)
+	if err != nil {
+		return err
+	}
+	for _, a := range aliases {
+		if a.Name != aliasLive {
+			continue
+		}
+		if err := r.load(ctx, a); err != nil {
+			if ctx.Err() != nil {
+				return err
+			}
+			r.deps.Logger.Error("function left out: its live version does not run", "function", a.Function, "version", a.Version, "error", err)
+		}
+	}
+	return nil
+}
+
+func (r *Registry) load(ctx context.Context, a store.Alias) error {
+	v, b, err := r.stored(ctx, a.Function, a.Version)
+	if err != nil {
+		return err
+	}
+	d, err := r.compile(ctx, b, v)
+	if err != nil {
+		return err
+	}
+	d.deployed = a.Updated
+	return r.activate(d)
+}
+
+// stored returns a version and its bundle, verified again.
+func (r *Registry) stored(ctx context.Context, name string, number int) (store.Version, *bundle.Bundle, error) {
+	versions, err := r.deps.Store.Versions(ctx, name)
+	if err != nil {
+		return store.Version{}, nil, err
+	}
+	for _, v := range versions {
+		if v.Number != number {
+			continue
+		}
+		raw, err := r.deps.Store.Bundle(ctx, name, number)
+		if err != nil {
+			return v, nil, err
+		}
+		b, err := bundle.Open(raw)
+		if err != nil {
+			return v, nil, fmt.Errorf("stored bundle of %s@%d: %w", name, number, err)
+		}
+		return v, b, nil
+	}
+	return store.Version{}, nil, fmt.Errorf("%s@%d: %w", name, number, store.ErrNotFound)
+}
+
+// compile makes a bundle ready to run without making it live.
+func (r *Registry) compile(ctx context.Context, b *bundle.Bundle, v store.Version) (*deployment, error) {
+	spec := b.Spec
+	spec.Limits, spec.Retry = spec.Limits.WithDefaults(), spec.Retry.WithDefaults()
+	err := errors.Join(spec.Validate(), trigger.Check(triggerFunction(&spec, v.Number)), grant.Check(&spec))
+	if err != nil {
+		return nil, refusal{err}
+	}
+	config, err := spec.ConfigJSON()
+	if err != nil {
+		return nil, refusal{err}
+	}
+	setup := sandbox.Setup{Config: config, Log: func(l function.LogLine) { r.deps.Log(spec.Name, v.Number, l) }}
+	code := sandbox.Code{Name: spec.Name, Main: spec.Main, Source: b.Files[spec.Main]}
+	module, err := r.deps.Engine.Compile(ctx, code, spec.Limits, setup)
+	if err != nil {
+		return nil, refusal{err}
+	}
+	return &deployment{spec: spec, version: v, deployed: v.Created, module: module, pool: r.deps.Engine.NewPool(module, sandbox.PoolConfig{})}, nil
+}
+
+func triggerFunction(s *function.Spec, version int) trigger.Function {
+	return trigger.Function{Name: s.Name, Version: version, Config: s.Config, Triggers: s.Triggers}
+}
+
+// activate makes d live: first it can run, then its triggers count. What runs
+// on the version before ends there.
+func (r *Registry) activate(d *deployment) error {
+	g, err := grant.New(&d.spec)
+	if err != nil {
+		return err
+	}
+	r.deps.Store.SetStateQuota(d.spec.Name, int64(d.spec.Limits.State))
+	err = r.deps.Dispatcher.SetFunction(dispatch.Function{
+		Name: d.spec.Name, Version: d.version.Number, Pool: d.pool, Grant: g,
+		Limits: d.spec.Limits, Retry: d.spec.Retry, Retire: func() { r.retire(d) },
+	})
+	if err != nil {
+		return err
+	}
+	if err := r.deps.Triggers.Set(triggerFunction(&d.spec, d.version.Number)); err != nil {
+		return err
+	}
+	r.mu.Lock()
+	r.live[d.spec.Name] = d
+	r.mu.Unlock()
+	if r.deps.Activated != nil {
+		r.deps.Activated(&d.spec)
+	}
+	return nil
+}
+
+// retire releases a version whose last invocation has ended.
+func (r *Registry) retire(d *deployment) {
+	ctx := context.Background()
+	if err := errors.Join(d.pool.Close(ctx), d.module.Close(ctx)); err != nil {
+		r.deps.Logger.Error("release version", "function", d.spec.Name, "version", d.version.Number, "error", err)
+	}
+}
+
+// Close releases every function. The dispatcher must be closed before.
+func (r *Registry) Close(ctx context.Context) error {
+	r.change.Lock()
+	defer r.change.Unlock()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var errs []error
+	for name, d := range r.live {
+		errs = append(errs, d.pool.Close(ctx), d.module.Close(ctx))
+		delete(r.live, name)
+	}
+	return errors.Join(errs...)
+}
+
+// get returns the live deployment of a function.
+func (r *Registry) get(name string) (*deployment, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	d := r.live[name]
+	if d == nil {
+		return nil, fmt.Errorf("function %s: %w; 'headgate list' shows what is deployed", name, store.ErrNotFound)
+	}
+	return d, nil
+}
+
+// deployed answers a change.
+func deployed(d *deployment, changed bool) api.Deployed {
+	return api.Deployed{
+		Name: d.spec.Name, Version: d.version.Number, Digest: d.version.Digest, Author: d.version.Author,
+		Changed: changed, Triggers: triggerNames(&d.spec),
+	}
+}
+
+func triggerNames(s *function.Spec) []string {
+	names := []string{}
+	for i := range s.Triggers {
+		names = append(names, "mqtt:"+s.Triggers[i].MQTT)
+	}
+	return names
+}
