@@ -71,7 +71,8 @@ func (s *Store) Seal(u *Unit) (Ticket, error) {
 	clear(sc.loaded)
 	scratches.Put(sc)
 	if err == nil && t.Written && fault.On(fault.AckBeforeCommit) && u.Done != nil {
-		u.Done(nil)
+		s.wg.Add(1)
+		go func() { defer s.wg.Done(); u.Done(nil) }()
 	}
 	return t, err
 }

@@ -1,0 +1,150 @@
+package dispatch
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"time"
+
+	"github.com/headgate-io/headgate/event"
+	"github.com/headgate-io/headgate/function"
+	"github.com/headgate-io/headgate/gateway/store"
+	"github.com/headgate-io/headgate/gateway/trigger"
+	"github.com/headgate-io/headgate/mqtt/broker"
+	"github.com/headgate-io/headgate/sandbox/host"
+)
+
+// Invoker runs one invocation in a clean instance. *sandbox.Pool is one.
+type Invoker interface {
+	Invoke(ctx context.Context, calls *host.Calls) function.Result
+}
+
+// Router says which functions a function's publish starts. *trigger.Table is
+// one.
+type Router interface {
+	Match(m *trigger.Message, dst []trigger.Match) []trigger.Match
+}
+
+// Outbox takes the publishes of functions after their commit, for the
+// broker's subscribers; functions that they start are dispatch's own matter.
+// Those of one function come in order. It must not block.
+type Outbox interface {
+	Publish(from *event.Event, functionName string, p function.Publish)
+}
+
+// Observer hears of every attempt. It must not block, and may keep nothing of
+// the record.
+type Observer interface {
+	Invoked(r *Record)
+}
+
+// Releaser is the publisher's side of an event. *broker.Inbound is one.
+type Releaser interface {
+	Release(code broker.ReasonCode)
+}
+
+// Function is a function version that can run.
+type Function struct {
+	Name    string
+	Version int
+	Pool    Invoker
+	Grant   *host.Grant
+	Limits  function.Limits
+	Retry   function.Retry
+	// Retire, which may be nil, is called once, on a goroutine of its own,
+	// when the version has been replaced or removed and its last invocation
+	// has ended.
+	Retire func()
+}
+
+// Config configures a Dispatcher. Zero fields take the defaults named beside
+// them.
+type Config struct {
+	Store    *store.Store
+	Router   Router
+	Outbox   Outbox
+	Observer Observer // may be nil
+	Logger   *slog.Logger
+
+	// SpillAfter is how long a durable event may be unsettled before it is
+	// written to the queue (20 ms).
+	SpillAfter time.Duration
+	// MaxVolatile and MaxVolatileBytes bound the volatile events of one
+	// function that wait (4096, 4 MiB): the oldest are dropped.
+	MaxVolatile      int
+	MaxVolatileBytes int64
+	// MemoryBytes bounds the data of durable events that wait in memory
+	// (16 MiB): beyond, they are spilled at once, and read back from disk when
+	// their turn comes.
+	MemoryBytes int64
+	// UsageEvery is how often volatile usage is written (60 s).
+	UsageEvery time.Duration
+	// IdleWorkers is how long a worker without work stays (10 s).
+	IdleWorkers time.Duration
+	// Now is the wall clock (time.Now).
+	Now func() time.Time
+}
+
+func (c Config) withDefaults() (Config, error) {
+	if c.Store == nil || c.Router == nil || c.Outbox == nil {
+		return c, errors.New("dispatch needs a store, a router and an outbox")
+	}
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	def(&c.SpillAfter, 20*time.Millisecond)
+	def(&c.MaxVolatile, 4096)
+	def(&c.MaxVolatileBytes, 4<<20)
+	def(&c.MemoryBytes, 16<<20)
+	def(&c.UsageEvery, time.Minute)
+	def(&c.IdleWorkers, 10*time.Second)
+	return c, nil
+}
+
+func def[T comparable](field *T, value T) {
+	var zero T
+	if *field == zero {
+		*field = value
+	}
+}
+
+// Record is one attempt, for logs, tails and metrics.
+type Record struct {
+	Function string
+	Version  int
+	EventID  string
+	// Subject is the event's: for MQTT the topic.
+	Subject string
+	// Attempt counts from 1.
+	Attempt int
+	Durable bool
+	At      time.Time
+	Outcome function.Outcome
+	Error   string
+	Fuel    uint64
+	// Duration is the time inside the guest.
+	Duration    time.Duration
+	MemoryBytes uint64
+	ColdStart   bool
+	// Retry is when the event is tried again; zero when it is not. Dead is
+	// true when it became a dead letter.
+	Retry   time.Time
+	Dead    bool
+	Logs    []function.LogLine
+	Metrics []host.Metric
+	// Effects are those of the attempt; a failed one's were not applied.
+	Effects *function.Effects
+}
+
+// Errors of Invoke and SetFunction.
+var (
+	// ErrNotDeployed is returned for a function that is not there.
+	ErrNotDeployed = errors.New("function is not deployed")
+	// ErrClosed is returned after Close has begun.
+	ErrClosed = errors.New("dispatcher is closed")
+	// ErrBusy is returned when too much waits for a function.
+	ErrBusy = errors.New("function has too much waiting")
+)

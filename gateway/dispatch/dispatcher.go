@@ -1,0 +1,326 @@
+package dispatch
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/headgate-io/headgate/function"
+	"github.com/headgate-io/headgate/gateway/store"
+	"github.com/headgate-io/headgate/gateway/trigger"
+	"github.com/headgate-io/headgate/sync/usage"
+)
+
+const failedOutcome = function.Failed
+
+// Dispatcher moves events through functions. Its methods are safe for
+// concurrent use.
+type Dispatcher struct {
+	cfg   Config
+	log   *slog.Logger
+	clock clock
+
+	// ctx ends when running invocations must stop.
+	ctx      context.Context
+	cancel   context.CancelFunc
+	stopping atomic.Bool
+	stop     chan struct{}
+	workers  sync.WaitGroup
+	others   sync.WaitGroup
+
+	mu        sync.Mutex // guards changes of functions
+	functions atomic.Pointer[map[string]*fn]
+
+	// unsettled is the data of arrivals that are not on disk, loaded that of
+	// queued events that are in memory too.
+	unsettled, loaded atomic.Int64
+	tasks             sync.Pool
+	stats             struct{ spilled, refused, duplicates atomic.Uint64 }
+}
+
+// New starts a dispatcher and takes up the queue that is on disk: its events
+// run once their functions are set.
+func New(ctx context.Context, cfg Config) (*Dispatcher, error) {
+	cfg, err := cfg.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	d := &Dispatcher{cfg: cfg, log: cfg.Logger, stop: make(chan struct{})}
+	d.clock.wake = make(chan struct{}, 1)
+	// Invocations outlive the call that starts the dispatcher.
+	d.ctx, d.cancel = context.WithCancel(context.WithoutCancel(ctx))
+	d.tasks.New = func() any { return new(task) }
+	d.functions.Store(&map[string]*fn{})
+	if err := d.recover(ctx); err != nil {
+		d.cancel()
+		return nil, fmt.Errorf("start dispatch: %w", err)
+	}
+	d.others.Add(2)
+	go func() { defer d.others.Done(); d.clock.run(d.stop) }()
+	go func() { defer d.others.Done(); d.housekeeping() }()
+	return d, nil
+}
+
+// recover loads the queue's index; the events stay on disk until their turn.
+func (d *Dispatcher) recover(ctx context.Context) error {
+	blocked, err := d.cfg.Store.BlockedKeys(ctx)
+	if err != nil {
+		return err
+	}
+	for _, l := range blocked {
+		f := d.function(l.Function)
+		f.lanes[l.Key] = &lane{key: l.Key, blocked: true}
+	}
+	now := d.cfg.Now()
+	return d.cfg.Store.QueuedRows(ctx, func(r *store.QueueRow) error {
+		f := d.function(r.Function.Name())
+		t := &task{fn: f, kind: durable, key: r.Key, row: *r}
+		t.stored.Store(true)
+		wait := r.Due.Sub(now)
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		if r.Due.IsZero() || wait <= 0 {
+			f.enqueueLocked(t)
+			return nil
+		}
+		// A row that waits for its next attempt heads its key, if it has one.
+		if r.Key != "" {
+			l := f.lanes[r.Key]
+			if l == nil {
+				l = &lane{key: r.Key}
+				f.lanes[r.Key] = l
+			}
+			if l.active != nil || l.blocked {
+				f.enqueueLocked(t)
+				return nil
+			}
+			t.lane, l.active = l, t
+		}
+		f.order++
+		t.order = f.order
+		d.clock.at(time.Now().Add(wait), func() {
+			f.mu.Lock()
+			f.readyLocked(t)
+			f.kickLocked()
+			f.mu.Unlock()
+		})
+		return nil
+	})
+}
+
+func (d *Dispatcher) lookup(name string) *fn { return (*d.functions.Load())[name] }
+
+// function returns the function called name, making it if need be.
+func (d *Dispatcher) function(name string) *fn {
+	if f := d.lookup(name); f != nil {
+		return f
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	old := *d.functions.Load()
+	if f := old[name]; f != nil {
+		return f
+	}
+	f := &fn{d: d, name: name, ref: d.cfg.Store.Function(name), lanes: make(map[string]*lane), usage: make(map[volatileKey]*usage.Totals)}
+	next := make(map[string]*fn, len(old)+1)
+	for k, v := range old {
+		next[k] = v
+	}
+	next[name] = f
+	d.functions.Store(&next)
+	return f
+}
+
+func (f *fn) deployed() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.live != nil
+}
+
+// SetFunction makes v the version that runs from now on: invocations under way
+// end on the one they began with, everything that waits runs on v.
+func (d *Dispatcher) SetFunction(v Function) error {
+	if v.Name == "" || v.Pool == nil || v.Grant == nil {
+		return errors.New("set function: name, pool and grant are needed")
+	}
+	if d.stopping.Load() {
+		return fmt.Errorf("set function %s: %w", v.Name, ErrClosed)
+	}
+	v.Limits, v.Retry = v.Limits.WithDefaults(), v.Retry.WithDefaults()
+	d.cfg.Store.SetStateQuota(v.Name, int64(v.Limits.State))
+	f := d.function(v.Name)
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.swapLocked(&version{Function: v})
+	f.kickLocked()
+	return nil
+}
+
+func (f *fn) swapLocked(v *version) {
+	old := f.live
+	f.live = v
+	if old != nil {
+		f.retireLocked(old)
+	}
+}
+
+// RemoveFunction stops a function: invocations under way end, volatile events
+// that wait are dropped, durable ones stay on disk until the function is set
+// again.
+func (d *Dispatcher) RemoveFunction(name string) {
+	f := d.lookup(name)
+	if f == nil {
+		return
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.swapLocked(nil)
+	for f.oldest != nil {
+		t := f.oldest
+		f.withdrawLocked(t)
+		f.stats.VolatileDropped++
+	}
+}
+
+// Redrive puts a dead letter at the tail of its function's queue and lets its
+// key go on.
+func (d *Dispatcher) Redrive(ctx context.Context, id int64) error {
+	r, err := d.cfg.Store.Redrive(ctx, id)
+	if err != nil {
+		return err
+	}
+	f := d.function(r.Function.Name())
+	t := &task{fn: f, kind: durable, key: r.Key, ev: r.Event, params: loadedParams(r.Params), row: *r}
+	t.stored.Store(true)
+	d.adopt(t)
+	f.unblock(r.Key)
+	return nil
+}
+
+// DropDeadLetter deletes a dead letter and lets its key go on.
+func (d *Dispatcher) DropDeadLetter(ctx context.Context, id int64) error {
+	l, err := d.cfg.Store.DeadLetter(ctx, id)
+	if err != nil {
+		return err
+	}
+	if err := d.cfg.Store.DropDeadLetter(ctx, id); err != nil {
+		return err
+	}
+	if l.Blocks {
+		d.function(l.Function).unblock(l.Key)
+	}
+	return nil
+}
+
+func (f *fn) unblock(key string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if l := f.lanes[key]; l != nil && l.blocked {
+		l.blocked = false
+		if l.active == nil {
+			f.advanceLocked(l)
+		}
+		f.kickLocked()
+	}
+}
+
+// Close takes no more events, spills what is not settled, waits for running
+// invocations and writes the last usage. When ctx ends first the invocations
+// are stopped. The store stays open.
+func (d *Dispatcher) Close(ctx context.Context) error {
+	if d.stopping.Swap(true) {
+		return nil
+	}
+	for _, a := range d.clock.takeArrivals() {
+		a.spill()
+	}
+	for _, f := range *d.functions.Load() {
+		f.trimIdle(time.Now().Add(time.Hour))
+	}
+	var err error
+	done := make(chan struct{})
+	go func() { d.workers.Wait(); d.others.Wait(); close(done) }()
+	close(d.stop)
+	select {
+	case <-done:
+	case <-ctx.Done():
+		err = fmt.Errorf("close dispatch: %w", ctx.Err())
+		d.cancel()
+		<-done
+	}
+	d.cancel()
+	// What ran into a conflict at the end is not settled: it goes to disk.
+	for _, a := range d.clock.takeArrivals() {
+		a.spill()
+	}
+	flushed := make(chan error, 1)
+	d.flushUsage(func(err error) { flushed <- err })
+	select {
+	case e := <-flushed:
+		return errors.Join(err, e)
+	case <-ctx.Done():
+		return errors.Join(err, fmt.Errorf("close dispatch: flush usage: %w", ctx.Err()))
+	}
+}
+
+// spawn runs fn on a goroutine that Close waits for.
+func (d *Dispatcher) spawn(fn func()) {
+	d.workers.Add(1)
+	go func() { defer d.workers.Done(); fn() }()
+}
+
+// housekeeping flushes usage and ends idle workers.
+func (d *Dispatcher) housekeeping() {
+	idle := time.NewTicker(d.cfg.IdleWorkers)
+	defer idle.Stop()
+	flush := time.NewTicker(d.cfg.UsageEvery)
+	defer flush.Stop()
+	for {
+		select {
+		case <-idle.C:
+			for _, f := range *d.functions.Load() {
+				f.trimIdle(time.Now().Add(-d.cfg.IdleWorkers))
+			}
+		case <-flush.C:
+			d.flushUsage(func(err error) {
+				if err != nil {
+					d.log.Error("volatile usage is lost", "error", err)
+				}
+			})
+		case <-d.stop:
+			return
+		}
+	}
+}
+
+// flushUsage joins the usage of volatile events to the next commit.
+func (d *Dispatcher) flushUsage(done func(error)) {
+	var all []usage.Rollup
+	for _, f := range *d.functions.Load() {
+		f.mu.Lock()
+		for k, t := range f.usage {
+			all = append(all, usage.Rollup{Key: usage.Key{Function: f.name, Version: k.version, Minute: k.minute}, Totals: *t})
+		}
+		clear(f.usage)
+		f.mu.Unlock()
+	}
+	d.cfg.Store.AddUsage(all, done)
+}
+
+// newTask returns an empty task; only volatile ones come back by recycle.
+func (d *Dispatcher) newTask() *task { return d.tasks.Get().(*task) }
+
+func (d *Dispatcher) recycle(t *task) {
+	if t.kind != volatile || t.list != nil {
+		return
+	}
+	// Volatile tasks settle without the mutex.
+	t.fn, t.ev, t.params, t.key, t.order, t.arr, t.call, t.version = nil, nil, trigger.Params{}, "", 0, nil, nil, nil
+	t.state, t.conflicts, t.tries, t.lane, t.free = waiting, 0, 0, nil, false
+	t.row, t.out = store.QueueRow{}, outcome{}
+	d.tasks.Put(t)
+}

@@ -1,0 +1,307 @@
+package dispatch
+
+import (
+	"sync"
+	"time"
+
+	"github.com/headgate-io/headgate/function"
+	"github.com/headgate-io/headgate/gateway/store"
+	"github.com/headgate-io/headgate/sync/usage"
+)
+
+// fn is one function by name, whatever its version: what waits for it, and
+// what runs.
+type fn struct {
+	d    *Dispatcher
+	name string
+	ref  *store.FunctionRef
+
+	mu   sync.Mutex
+	live *version // nil while no version is deployed
+	// keyed holds the heads of lanes that can run, free what has no key.
+	keyed, free list
+	lanes       map[string]*lane
+	// serial is true once the function has been seen to write state: keyless
+	// tasks then run one at a time, or they would only conflict.
+	serial  bool
+	freeRun int
+	running int
+	idle    []*worker
+	order   int64
+	// exclusive waits to run, or runs, alone.
+	exclusive *task
+
+	// Volatile tasks that wait, from the oldest on.
+	oldest, newest *task
+	volatiles      int
+	volatileBytes  int64
+
+	tokens  float64
+	refill  time.Time
+	rateSet bool // a timer will look again
+
+	calls []*call
+	usage map[volatileKey]*usage.Totals
+
+	// undelivered counts units of the function whose publishes have not left;
+	// last is the latest of them.
+	undelivered int
+	last        store.Ticket
+
+	stats FunctionStats
+}
+
+type volatileKey struct {
+	version int
+	minute  int64
+}
+
+// lane keeps the order of one key: active is the task that runs, awaits its
+// settle or its next attempt; the others wait.
+type lane struct {
+	key    string
+	active *task
+	wait   list
+	// blocked is true while the key waits for a dead letter's redrive.
+	blocked bool
+}
+
+// version is a function version with the invocations that use it.
+type version struct {
+	Function
+	refs    int // guarded by the function's mutex
+	retired bool
+}
+
+func (f *fn) concurrency() int {
+	if f.live == nil || f.d.stopping.Load() {
+		return 0
+	}
+	return max(f.live.Limits.Concurrency, 1)
+}
+
+// enqueueLocked puts a task in its place.
+func (f *fn) enqueueLocked(t *task) {
+	if t.order == 0 {
+		f.order++
+		t.order = f.order
+	}
+	if t.kind == volatile {
+		f.countVolatileLocked(t)
+	}
+	if t.key == "" {
+		f.free.insert(t)
+		return
+	}
+	l := f.lanes[t.key]
+	if l == nil {
+		l = &lane{key: t.key}
+		f.lanes[t.key] = l
+	}
+	t.lane = l
+	if l.active == nil && !l.blocked && l.wait.n == 0 {
+		l.active = t
+		f.keyed.push(t)
+		return
+	}
+	l.wait.insert(t)
+}
+
+// advanceLocked lets the next task of a lane run.
+func (f *fn) advanceLocked(l *lane) {
+	l.active = nil
+	if l.blocked {
+		return
+	}
+	if t := l.wait.pop(); t != nil {
+		l.active = t
+		f.keyed.push(t)
+		return
+	}
+	delete(f.lanes, l.key)
+}
+
+// leaveLocked ends a task's hold on its key.
+func (f *fn) leaveLocked(t *task) {
+	if t.free {
+		t.free = false
+		f.freeRun--
+	}
+	if f.exclusive == t {
+		f.exclusive = nil
+	}
+	if l := t.lane; l != nil && l.active == t {
+		t.lane = nil
+		f.advanceLocked(l)
+	}
+}
+
+// withdrawLocked takes a task that waits out of its list.
+func (f *fn) withdrawLocked(t *task) bool {
+	l := t.list
+	if l == nil {
+		return false
+	}
+	l.remove(t)
+	f.uncountLocked(t)
+	f.leaveLocked(t)
+	return true
+}
+
+func (f *fn) countVolatileLocked(t *task) {
+	t.counted, t.older, t.newer = true, f.newest, nil
+	if f.newest != nil {
+		f.newest.newer = t
+	} else {
+		f.oldest = t
+	}
+	f.newest = t
+	f.volatiles++
+	f.volatileBytes += t.bytes()
+}
+
+func (f *fn) uncountLocked(t *task) {
+	if !t.counted {
+		return
+	}
+	if t.older != nil {
+		t.older.newer = t.newer
+	} else {
+		f.oldest = t.newer
+	}
+	if t.newer != nil {
+		t.newer.older = t.older
+	} else {
+		f.newest = t.older
+	}
+	t.counted, t.older, t.newer = false, nil, nil
+	f.volatiles--
+	f.volatileBytes -= t.bytes()
+}
+
+// dropOldestLocked keeps the volatile tasks within their bounds.
+func (f *fn) dropOldestLocked() {
+	for f.volatiles > f.d.cfg.MaxVolatile || f.volatileBytes > f.d.cfg.MaxVolatileBytes && f.volatiles > 1 {
+		t := f.oldest
+		f.withdrawLocked(t)
+		f.stats.VolatileDropped++
+		f.d.recycle(t)
+	}
+}
+
+// nextLocked returns a task to run now, or nil.
+func (f *fn) nextLocked() *task {
+	if f.running >= f.concurrency() {
+		return nil
+	}
+	if f.exclusive != nil {
+		t := f.exclusive
+		if f.running > 0 || t.list == nil {
+			return nil
+		}
+		t.list.remove(t)
+		return f.startLocked(t)
+	}
+	l := &f.keyed
+	if free := f.free.head; free != nil && (!f.serial || f.freeRun == 0) {
+		if l.head == nil || free.order < l.head.order {
+			l = &f.free
+		}
+	}
+	t := l.head
+	if t == nil || t.kind == durable && !f.takeTokenLocked() {
+		return nil
+	}
+	l.remove(t)
+	return f.startLocked(t)
+}
+
+func (f *fn) startLocked(t *task) *task {
+	f.uncountLocked(t)
+	if t.key == "" && !t.free {
+		t.free = true
+		f.freeRun++
+	}
+	f.running++
+	t.version = f.live
+	f.live.refs++
+	return t
+}
+
+// takeTokenLocked spends one start of the rate; without one it arranges to
+// look again.
+func (f *fn) takeTokenLocked() bool {
+	rate := float64(f.live.Limits.Rate)
+	if rate <= 0 {
+		return true
+	}
+	now := time.Now()
+	if f.refill.IsZero() {
+		f.tokens = max(rate, 1)
+	} else {
+		f.tokens = min(f.tokens+rate*now.Sub(f.refill).Seconds(), max(rate, 1))
+	}
+	f.refill = now
+	if f.tokens >= 1 {
+		f.tokens--
+		return true
+	}
+	if !f.rateSet {
+		f.rateSet = true
+		f.stats.RateWaits++
+		wait := time.Duration((1 - f.tokens) / rate * float64(time.Second))
+		f.d.clock.at(now.Add(wait+time.Millisecond), func() {
+			f.mu.Lock()
+			f.rateSet = false
+			f.kickLocked()
+			f.mu.Unlock()
+		})
+	}
+	return false
+}
+
+// dropVersionLocked ends one use of a version.
+func (f *fn) dropVersionLocked(v *version) {
+	v.refs--
+	f.retireLocked(v)
+}
+
+func (f *fn) retireLocked(v *version) {
+	if v.refs == 0 && v != f.live && !v.retired {
+		v.retired = true
+		if v.Retire != nil {
+			f.d.spawn(v.Retire)
+		}
+	}
+}
+
+// meterLocked counts an attempt that no unit carries.
+func (f *fn) meterLocked(r *usage.Record) {
+	k := volatileKey{r.Version, usage.MinuteOf(r.At)}
+	t := f.usage[k]
+	if t == nil {
+		t = new(usage.Totals)
+		f.usage[k] = t
+	}
+	t.Add(r)
+}
+
+// observeLocked keeps the function's counters.
+func (f *fn) observeLocked(o function.Outcome) {
+	f.stats.Invocations++
+	if o != function.OK {
+		f.stats.Errors++
+	}
+}
+
+// readyLocked lets a task run again: after its wait, a conflict, or a rollback.
+func (f *fn) readyLocked(t *task) {
+	switch {
+	case t.key == "":
+		f.free.insert(t)
+	case t.lane != nil && t.lane.active == t:
+		f.keyed.push(t)
+	default:
+		f.enqueueLocked(t)
+	}
+}

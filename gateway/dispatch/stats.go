@@ -1,0 +1,57 @@
+package dispatch
+
+// FunctionStats are one function's counters since the start, and what it has
+// now.
+type FunctionStats struct {
+	Name    string
+	Version int // 0 while it is not deployed
+	// Invocations counts attempts, Errors those that failed.
+	Invocations, Errors uint64
+	// Retries counts attempts to come, DeadLetters events given up.
+	Retries, DeadLetters uint64
+	// Conflicts and Rollbacks count reruns.
+	Conflicts, Rollbacks uint64
+	// VolatileDropped counts volatile events over a bound, RateDropped those of
+	// them over the rate, RateWaits pauses of durable ones.
+	VolatileDropped, RateDropped, RateWaits uint64
+	// Running is how many run now, Queued how many can run, Waiting how many
+	// wait for their next attempt, Keys how many ordering keys are in use.
+	Running, Queued, Waiting, Keys int
+	// Workers is how many goroutines are idle.
+	Workers int
+}
+
+// Stats are the dispatcher's counters.
+type Stats struct {
+	Functions []FunctionStats
+	// Spilled counts events written to the queue, Refused those for which it
+	// had no room, Duplicates those known by their id.
+	Spilled, Refused, Duplicates uint64
+	// UnsettledBytes is the data of events that are not on disk yet,
+	// LoadedBytes that of queued events in memory.
+	UnsettledBytes, LoadedBytes int64
+}
+
+// Stats returns the counters.
+func (d *Dispatcher) Stats() Stats {
+	s := Stats{
+		Spilled: d.stats.spilled.Load(), Refused: d.stats.refused.Load(), Duplicates: d.stats.duplicates.Load(),
+		UnsettledBytes: d.unsettled.Load(), LoadedBytes: d.loaded.Load(),
+	}
+	for _, f := range *d.functions.Load() {
+		s.Functions = append(s.Functions, f.snapshot())
+	}
+	return s
+}
+
+func (f *fn) snapshot() FunctionStats {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	fs := f.stats
+	fs.Name = f.name
+	if f.live != nil {
+		fs.Version = f.live.Version
+	}
+	fs.Running, fs.Queued, fs.Keys, fs.Workers = f.running, f.keyed.n+f.free.n, len(f.lanes), len(f.idle)
+	return fs
+}
