@@ -92,6 +92,11 @@ func (h *harness) round(ctx context.Context, round int) error {
 		p.disconnect()
 	}
 	h.result.kills++
+	for _, p := range h.publishers {
+		if errors.Is(p.err, errForgotten) {
+			h.violate("kill %d: %s: %v", round+1, p.name, p.err)
+		}
+	}
 	if err := h.gateway.Start(ctx); err != nil {
 		return err
 	}

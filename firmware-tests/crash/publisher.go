@@ -39,6 +39,9 @@ type publisher struct {
 	redelivered  int
 }
 
+// errForgotten is a session that the gateway granted, and then did not know.
+var errForgotten = errors.New("the gateway forgot its session")
+
 type flight struct {
 	number int
 	id     uint16
@@ -69,7 +72,7 @@ func (p *publisher) session(ctx context.Context, address string, settle bool) er
 		return err
 	}
 	if !present && (len(p.inflight) > 0 || len(p.release) > 0) {
-		return fmt.Errorf("%s: the gateway forgot the session", p.name)
+		return errForgotten
 	}
 	p.readers = make(chan struct{})
 	go func(done chan struct{}) {

@@ -19,11 +19,11 @@ func (s *Server) devices(a huma.API) {
 			return answer(s.deps.Devices.Add(ctx, in.Body))
 		})
 	huma.Register(a, op("rotate-device", http.MethodPost, "/v1/devices/{name}/rotate", "Give a device a new password and disconnect it"),
-		func(ctx context.Context, in *named) (*body[api.DeviceSecret], error) {
+		func(ctx context.Context, in *DeviceName) (*body[api.DeviceSecret], error) {
 			return answer(s.deps.Devices.Rotate(ctx, in.Name))
 		})
 	huma.Register(a, op("remove-device", http.MethodDelete, "/v1/devices/{name}", "Remove a device and disconnect it"),
-		func(ctx context.Context, in *named) (*none, error) {
+		func(ctx context.Context, in *DeviceName) (*none, error) {
 			return done(s.deps.Devices.Remove(ctx, in.Name))
 		})
 }

@@ -16,7 +16,7 @@ func (s *Server) functions(a huma.API) {
 			return answer(s.deps.Catalog.List(ctx))
 		})
 	huma.Register(a, op("describe-function", http.MethodGet, "/v1/functions/{name}", "Show a function and its versions"),
-		func(ctx context.Context, in *named) (*body[api.FunctionDetail], error) {
+		func(ctx context.Context, in *FunctionName) (*body[api.FunctionDetail], error) {
 			return answer(s.deps.Catalog.Describe(ctx, in.Name))
 		})
 	deploy := op("deploy-function", http.MethodPost, "/v1/functions", "Deploy a signed bundle")
@@ -29,20 +29,20 @@ func (s *Server) functions(a huma.API) {
 	})
 	huma.Register(a, op("rollback-function", http.MethodPost, "/v1/functions/{name}/rollback", "Make an earlier version live"),
 		func(ctx context.Context, in *struct {
-			named
+			FunctionName
 			Body api.Rollback
 		},
 		) (*body[api.Deployed], error) {
 			return answer(s.deps.Deployer.Rollback(ctx, in.Name, in.Body.Version))
 		})
 	huma.Register(a, op("remove-function", http.MethodDelete, "/v1/functions/{name}", "Remove a function"),
-		func(ctx context.Context, in *named) (*none, error) {
+		func(ctx context.Context, in *FunctionName) (*none, error) {
 			return done(s.deps.Deployer.Remove(ctx, in.Name))
 		})
 	invoke := op("invoke-function", http.MethodPost, "/v1/functions/{name}/invoke", "Run a function now")
 	invoke.MaxBodyBytes = 16 << 20
 	huma.Register(a, invoke, func(ctx context.Context, in *struct {
-		named
+		FunctionName
 		Body api.Invoke
 	},
 	) (*body[api.Invoked], error) {

@@ -131,9 +131,15 @@ func answer[T any](v T, err error) (*body[T], error) {
 	return &body[T]{v}, nil
 }
 
-type named struct {
-	Name string `path:"name" maxLength:"64"`
-}
+// FunctionName and DeviceName are the name in a path.
+type (
+	FunctionName struct {
+		Name string `path:"name" maxLength:"64"`
+	}
+	DeviceName struct {
+		Name string `path:"name" maxLength:"64"`
+	}
+)
 
 // none is an empty answer.
 type none struct{}

@@ -13,7 +13,8 @@ import (
 
 const statePage = 1000
 
-type stateKey struct {
+// StateKey names one stored key in a path.
+type StateKey struct {
 	Namespace string `path:"namespace" maxLength:"64"`
 	Key       string `path:"key" maxLength:"1024"`
 }
@@ -30,7 +31,7 @@ func (s *Server) state(a huma.API) {
 			return answer(api.StateList{Keys: keys, More: more}, err)
 		})
 	huma.Register(a, op("get-state", http.MethodGet, "/v1/state/{namespace}/{key}", "Read a key"),
-		func(ctx context.Context, in *stateKey) (*body[api.StateEntry], error) {
+		func(ctx context.Context, in *StateKey) (*body[api.StateEntry], error) {
 			value, found, err := s.deps.Store.GetState(ctx, in.Namespace, in.Key)
 			if err == nil && !found {
 				err = fmt.Errorf("key %s of %s: %w", in.Key, in.Namespace, store.ErrNotFound)
@@ -40,14 +41,14 @@ func (s *Server) state(a huma.API) {
 	set := op("set-state", http.MethodPut, "/v1/state/{namespace}/{key}", "Write a key")
 	set.MaxBodyBytes = 16 << 20
 	huma.Register(a, set, func(ctx context.Context, in *struct {
-		stateKey
+		StateKey
 		Body api.StateEntry
 	},
 	) (*none, error) {
-		return done(s.deps.Store.SetState(ctx, in.Namespace, in.stateKey.Key, in.Body.Value, 0))
+		return done(s.deps.Store.SetState(ctx, in.Namespace, in.StateKey.Key, in.Body.Value, 0))
 	})
 	huma.Register(a, op("delete-state", http.MethodDelete, "/v1/state/{namespace}/{key}", "Delete a key"),
-		func(ctx context.Context, in *stateKey) (*none, error) {
+		func(ctx context.Context, in *StateKey) (*none, error) {
 			return done(s.deps.Store.DeleteState(ctx, in.Namespace, in.Key))
 		})
 	huma.Register(a, op("list-dead-letters", http.MethodGet, "/v1/deadletters", "List the events that were given up, oldest first"),
