@@ -75,7 +75,7 @@ func Inspect(wasm []byte) (*Report, error) {
 }
 
 // Instrument rewrites a module. validate must return the verdict of a
-// WebAssembly validator on the original; nothing is rewritten before it
+// WebAssembly validator on the original (without custom sections); nothing is rewritten before it
 // agreed. Errors are *Error where a part of the module is to blame.
 func Instrument(wasm []byte, o Options, validate func([]byte) error) ([]byte, *Report, error) {
 	if len(wasm) > MaxModuleBytes {
@@ -85,7 +85,7 @@ func Instrument(wasm []byte, o Options, validate func([]byte) error) ([]byte, *R
 	if err != nil {
 		return nil, nil, err
 	}
-	if err := validate(wasm); err != nil {
+	if err := validate(m.withoutCustom()); err != nil {
 		return nil, nil, fmt.Errorf("not a valid module: %w", err)
 	}
 	rw := newRewriter(m)

@@ -73,6 +73,7 @@ type codeBody struct {
 type module struct {
 	sections [len(sectionNames)][]byte
 	present  [len(sectionNames)]bool
+	original [len(sectionNames)][]byte
 	names    []byte // payload of the name section
 
 	types     []funcType
@@ -103,7 +104,9 @@ func faultf(where, format string, args ...any) error {
 
 // parse reads the structure of a module and refuses what cannot be metered,
 // bounded or reset. It allocates in proportion to the module's size, whatever
-// the module claims, so it is safe before validation.
+// the module claims, and follows every count to its elements: a validator
+// would believe a forged one and allocate gigabytes. So it comes before
+// validation.
 func parse(wasm []byte) (*module, error) {
 	if !bytes.HasPrefix(wasm, preamble) {
 		return nil, faultf("header", "not a WebAssembly module (version 1)")
@@ -118,8 +121,10 @@ func parse(wasm []byte) (*module, error) {
 	}{
 		{secType, m.parseTypes}, {secImport, m.parseImports}, {secFunction, m.parseFunctions},
 		{secTable, m.parseTables}, {secMemory, m.parseMemory}, {secGlobal, m.parseGlobals},
-		{secExport, m.parseExports}, {secStart, m.parseStart}, {secCode, m.parseCode},
+		{secExport, m.parseExports}, {secStart, m.parseStart}, {secElement, m.parseElements},
+		{secDataCount, parseDataCount}, {secCode, m.parseCode}, {secData, parseData},
 	}
+	m.original = m.sections
 	for _, s := range steps {
 		if !m.present[s.id] {
 			continue
@@ -173,7 +178,7 @@ func (m *module) split(wasm []byte) error {
 }
 
 func (m *module) parseTypes(r *reader) error {
-	n := r.count()
+	n := r.items()
 	for i := 0; i < n && r.err == nil; i++ {
 		if form := r.byte(); form != 0x60 {
 			return faultf("type section", "type %d has form 0x%02x: only function types are supported", i, form)
@@ -184,7 +189,7 @@ func (m *module) parseTypes(r *reader) error {
 }
 
 func (m *module) parseImports(r *reader) error {
-	n := r.count()
+	n := r.items()
 	for i := 0; i < n && r.err == nil; i++ {
 		imp := Import{Module: r.name(), Name: r.name()}
 		kind := r.byte()
@@ -210,7 +215,7 @@ func (m *module) parseImports(r *reader) error {
 }
 
 func (m *module) parseFunctions(r *reader) error {
-	n := r.count()
+	n := r.items()
 	for i := 0; i < n && r.err == nil; i++ {
 		t := r.u32()
 		if r.err == nil && int64(t) >= int64(len(m.types)) {
@@ -227,7 +232,7 @@ const maxTableEntries = 1 << 17
 // parseTables checks the tables' sizes and rewrites their maxima, because a
 // table that may grow without bound is memory that no limit sees.
 func (m *module) parseTables(r *reader) error {
-	n := r.count()
+	n := r.items()
 	out := appendU32(nil, uint32(n))
 	total := uint64(0)
 	for i := 0; i < n && r.err == nil; i++ {
@@ -269,7 +274,7 @@ func (m *module) parseMemory(r *reader) error {
 }
 
 func (m *module) parseGlobals(r *reader) error {
-	n := r.count()
+	n := r.items()
 	for i := 0; i < n && r.err == nil; i++ {
 		g := global{valType: r.byte(), mutable: r.byte() == 1}
 		if g.mutable && (g.valType < 0x7c || g.valType > 0x7f) {
@@ -282,7 +287,7 @@ func (m *module) parseGlobals(r *reader) error {
 }
 
 func (m *module) parseExports(r *reader) error {
-	n := r.count()
+	n := r.items()
 	for i := 0; i < n && r.err == nil; i++ {
 		e := export{name: r.name(), kind: r.byte(), index: r.u32()}
 		if r.err != nil {
@@ -304,12 +309,66 @@ func (m *module) parseStart(r *reader) error {
 	return nil
 }
 
+// maxItems bounds the entries of any section: what a decoder keeps of one is
+// many times its two or three bytes.
+const maxItems = 1 << 18
+
+// items reads the length of a section's vector.
+func (r *reader) items() int {
+	n := r.count()
+	if n > maxItems {
+		r.fail(fmt.Errorf("%d entries: at most %d are accepted", n, maxItems))
+		return 0
+	}
+	return n
+}
+
+func (m *module) parseElements(r *reader) error {
+	_, err := (&rewriter{m: m}).elements(r)
+	return err
+}
+
+func parseDataCount(r *reader) error {
+	r.u32()
+	return nil
+}
+
+func parseData(r *reader) error {
+	n := r.items()
+	for i := 0; i < n && r.err == nil; i++ {
+		flags := r.u32()
+		if flags > 2 {
+			return faultf(fmt.Sprintf("data segment %d", i), "kind %d is not supported", flags)
+		}
+		if flags == 2 {
+			r.u32()
+		}
+		if flags != 1 {
+			r.constExpr(nil, nil)
+		}
+		r.bytes(r.count())
+	}
+	return nil
+}
+
+// withoutCustom is the module without its custom sections, for the validator:
+// they have no meaning, and counts of their own.
+func (m *module) withoutCustom() []byte {
+	out := bytes.Clone(preamble)
+	for _, id := range sectionOrder {
+		if m.present[id] {
+			out = appendSection(out, id, m.original[id])
+		}
+	}
+	return out
+}
+
 // maxLocals bounds the locals of all functions together. A module can claim
 // 50 000 of them per function in six bytes, and validation keeps them all.
 const maxLocals = 4 << 20
 
 func (m *module) parseCode(r *reader) error {
-	n := r.count()
+	n := r.items()
 	locals := uint64(0)
 	for i := 0; i < n && r.err == nil; i++ {
 		body := r.bytes(r.count())
@@ -324,7 +383,43 @@ func (m *module) parseCode(r *reader) error {
 		if locals > maxLocals {
 			return faultf("code section", "more than %d locals in all functions together", maxLocals)
 		}
+		if err := b.scan(); err != nil {
+			return faultf(fmt.Sprintf("function %d", i+len(m.imports)), "%v", err)
+		}
 		m.bodies = append(m.bodies, codeBody{index: i, data: body})
+	}
+	return nil
+}
+
+// scan passes over the instructions of a body.
+func (r *reader) scan() error {
+	for r.more() {
+		op := r.byte()
+		var err error
+		switch op {
+		case opBlock, opLoop, opIf:
+			r.s33()
+		case opElse, opEnd, opReturn, opUnreachable:
+		case opBr, opBrIf, opCall, opRefFunc:
+			r.skipLEB(5)
+		case opBrTable:
+			for n := r.count() + 1; n > 0 && r.err == nil; n-- {
+				r.skipLEB(5)
+			}
+		case opCallIndirect:
+			r.skipLEB(5)
+			r.skipLEB(5)
+		case opBulk:
+			_, err = r.bulk(r.u32())
+		default:
+			_, err = r.plain(op)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	if r.err != nil {
+		return fmt.Errorf("malformed: %w", r.err)
 	}
 	return nil
 }

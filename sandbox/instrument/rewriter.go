@@ -103,7 +103,7 @@ func (rw *rewriter) rewrite() ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	element, err := rw.elements()
+	element, err := rw.elements(&reader{data: m.sections[secElement]})
 	if err != nil {
 		return nil, err
 	}
@@ -220,13 +220,11 @@ func (rw *rewriter) code() ([]byte, error) {
 
 // elements rewrites the function indices of element segments, in all eight
 // encodings.
-func (rw *rewriter) elements() ([]byte, error) {
-	body := rw.m.sections[secElement]
-	if len(body) == 0 {
+func (rw *rewriter) elements(r *reader) ([]byte, error) {
+	if len(r.data) == 0 {
 		return nil, nil
 	}
-	r := &reader{data: body}
-	n := r.count()
+	n := r.items()
 	out := appendU32(nil, uint32(n))
 	for i := 0; i < n && r.err == nil; i++ {
 		flags := r.u32()
@@ -243,7 +241,7 @@ func (rw *rewriter) elements() ([]byte, error) {
 		if flags&3 != 0 {
 			out = append(out, r.byte()) // element kind or type
 		}
-		count := r.count()
+		count := r.items()
 		out = appendU32(out, uint32(count))
 		for j := 0; j < count && r.err == nil; j++ {
 			if flags&4 != 0 {
