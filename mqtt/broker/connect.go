@@ -55,12 +55,16 @@ func (c *conn) connect(ctx context.Context) error {
 		return err
 	}
 	c.in = reader{src: c.nc, limit: c.srv.cfg.MaxConnectPacket}
-	head, body, err := c.in.packet()
+	first, err := c.in.first()
 	if err != nil {
 		return err
 	}
-	if head != packets.Connect<<4 { // [MQTT-3.1.0-1], [MQTT-2.1.3-1]
+	if first != packets.Connect<<4 { // [MQTT-3.1.0-1], [MQTT-2.1.3-1]
 		return violation("the first packet is not a CONNECT")
+	}
+	head, body, err := c.in.packet()
+	if err != nil {
+		return err
 	}
 	h, err := c.hello(head, bytes.Clone(body))
 	if err != nil {

@@ -51,6 +51,16 @@ func (r *reader) header() (body, size int, ok bool, err error) {
 	return next, next + n, true, nil
 }
 
+// first waits for the first byte only.
+func (r *reader) first() (byte, error) {
+	for r.start == r.end {
+		if err := r.fill(); err != nil {
+			return 0, err
+		}
+	}
+	return r.buf[r.start], nil
+}
+
 // packet returns the next packet. The body is valid until the next call.
 func (r *reader) packet() (head byte, body []byte, err error) {
 	for {
