@@ -290,12 +290,10 @@ func (a *arrival) reset() {
 	}
 	a.deadline = time.Now().Add(a.d.cfg.SpillAfter)
 	a.mu.Unlock()
+	// Not here and now: this may be the committer, for which a seal would wait.
 	a.d.clock.list(a)
 	for _, t := range again {
 		a.d.rolledBack(t)
-	}
-	if len(a.tasks) == 0 {
-		a.spill()
 	}
 }
 

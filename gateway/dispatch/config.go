@@ -145,6 +145,8 @@ var (
 	ErrNotDeployed = errors.New("function is not deployed")
 	// ErrClosed is returned after Close has begun.
 	ErrClosed = errors.New("dispatcher is closed")
+	// ErrPaused is returned for a function that keeps failing.
+	ErrPaused = errors.New("function is paused")
 	// ErrBusy is returned when too much waits for a function.
 	ErrBusy = errors.New("function has too much waiting")
 )

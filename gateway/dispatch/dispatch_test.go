@@ -888,3 +888,87 @@ func TestCloseSpills(t *testing.T) {
 	c.deploy("f", count, deploy{triggers: on("a")})
 	until(t, "the waiting one has run", func() bool { return c.get("f", "n") == "2" })
 }
+
+// Two functions of one event that touch each other's state settle as if one
+// had run after the other.
+func TestConflictWithinOneEvent(t *testing.T) {
+	r := newRig(t, options{})
+	perms := function.Permissions{State: function.StatePermissions{Write: []string{"shared"}}}
+	both := func(_ context.Context, c *host.Calls) error {
+		v, _ := c.KVGet([]byte("shared:n"))
+		n, _ := strconv.Atoi(string(v))
+		c.KVSet([]byte("shared:n"), []byte(strconv.Itoa(n+1)), 0)
+		return nil
+	}
+	r.deploy("f", both, deploy{triggers: on("a"), perms: perms})
+	r.deploy("g", both, deploy{triggers: on("a"), perms: perms})
+	const n = 100
+	var rels []release
+	for range n {
+		rels = append(rels, r.send("a", "x", 1))
+	}
+	for _, rel := range rels {
+		rel.wait(t, broker.Success)
+	}
+	until(t, "the queue is empty", func() bool { n, _ := r.store.QueueLen(); return n == 0 })
+	if got := r.get("shared", "n"); got != strconv.Itoa(2*n) {
+		t.Errorf("counted %s, want %d", got, 2*n)
+	}
+}
+
+// A packet that starts nothing is recorded in spite of a failing disk.
+func TestRecordAloneSurvivesCommitError(t *testing.T) {
+	var armed atomic.Bool
+	r := newRig(t, options{store: func(c *store.Config) {
+		c.Inject = func(s store.Step) error {
+			if s == store.StepCommit && armed.CompareAndSwap(true, false) {
+				return errors.New("disk I/O error (injected)")
+			}
+			return nil
+		}
+	}})
+	armed.Store(true)
+	rel := make(release, 1)
+	r.submit("none", "1", 2, rel, &broker.InboundRecord{Client: "c", QoS: 2, PacketID: 10, Slot: 10, Hash: 78}, store.DedupeKey{})
+	rel.wait(t, broker.Success)
+	if r.store.Stats().Rollbacks != 1 {
+		t.Error("nothing was rolled back")
+	}
+}
+
+func TestBreakerPausesAndEnds(t *testing.T) {
+	r := newRig(t, options{quiet: true})
+	bad := func(context.Context, *host.Calls) error { return errors.New("boom") }
+	r.deploy("f", bad, deploy{triggers: on("a"), limits: function.Limits{Concurrency: 1}})
+	until(t, "it is paused", func() bool {
+		r.send("a", "x", 0)
+		return r.d.Stats().Functions[0].Paused
+	})
+	_, err := r.d.Invoke(context.Background(), "f", &event.Event{ID: "1", Source: "/cli", Type: event.TypeInvoke})
+	if !errors.Is(err, dispatch.ErrPaused) {
+		t.Errorf("invoke while paused: %v", err)
+	}
+	// Durable events wait; a new version takes them up at once.
+	rel := r.send("a", "x", 1)
+	rel.wait(t, broker.Success)
+	r.deploy("f", count, deploy{version: 2, triggers: on("a")})
+	until(t, "the new version has run", func() bool { return r.get("f", "n") == "1" })
+	if st := r.d.Stats().Functions[0]; st.Paused || st.Pauses != 1 {
+		t.Errorf("stats %+v", st)
+	}
+}
+
+// An outcome that would break the state's quota is a failure with a reason.
+func TestStateQuotaFailsTheAttempt(t *testing.T) {
+	r := newRig(t, options{})
+	r.deploy("f", func(_ context.Context, c *host.Calls) error {
+		c.KVSet([]byte("k"), make([]byte, 600), 0)
+		c.KVSet([]byte("l"), make([]byte, 600), 0)
+		return nil
+	}, deploy{triggers: on("a"), limits: function.Limits{State: 1000}, retry: function.Retry{Attempts: 1}})
+	r.send("a", "x", 1).wait(t, broker.Success)
+	l := r.letters()
+	if len(l) != 1 || l[0].Error != "failed: state of f is full (1000 bytes): delete keys or raise limits.state" {
+		t.Errorf("dead letters %+v", l)
+	}
+}

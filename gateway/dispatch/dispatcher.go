@@ -156,6 +156,7 @@ func (d *Dispatcher) SetFunction(v Function) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.swapLocked(&version{Function: v})
+	f.breaker = breaker{}
 	f.kickLocked()
 	return nil
 }

@@ -4,7 +4,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/headgate-io/headgate/function"
 	"github.com/headgate-io/headgate/gateway/store"
 	"github.com/headgate-io/headgate/sync/usage"
 )
@@ -43,6 +42,8 @@ type fn struct {
 	calls []*call
 	usage map[volatileKey]*usage.Totals
 
+	breaker breaker
+
 	// undelivered counts units of the function whose publishes have not left;
 	// last is the latest of them.
 	undelivered int
@@ -74,8 +75,11 @@ type version struct {
 }
 
 func (f *fn) concurrency() int {
-	if f.live == nil || f.d.stopping.Load() {
+	switch {
+	case f.live == nil || f.d.stopping.Load() || f.pausedLocked():
 		return 0
+	case f.breaker.failures >= breakAfter:
+		return 1 // a trial after the pause
 	}
 	return max(f.live.Limits.Concurrency, 1)
 }
@@ -284,14 +288,6 @@ func (f *fn) meterLocked(r *usage.Record) {
 		f.usage[k] = t
 	}
 	t.Add(r)
-}
-
-// observeLocked keeps the function's counters.
-func (f *fn) observeLocked(o function.Outcome) {
-	f.stats.Invocations++
-	if o != function.OK {
-		f.stats.Errors++
-	}
 }
 
 // readyLocked lets a task run again: after its wait, a conflict, or a rollback.

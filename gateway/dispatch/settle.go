@@ -151,7 +151,7 @@ func (d *Dispatcher) settleVolatile(t *task, u *store.Unit) bool {
 	f.mu.Lock()
 	r := t.usage()
 	f.meterLocked(&r)
-	f.observeLocked(t.out.result.Outcome)
+	f.observeLocked(t)
 	f.leaveLocked(t)
 	f.mu.Unlock()
 	t.putCall()
@@ -219,7 +219,7 @@ func (d *Dispatcher) sealed(t *task, metered bool) {
 	}
 	t.putCall()
 	f.mu.Lock()
-	f.observeLocked(o.result.Outcome)
+	f.observeLocked(t)
 	if !metered {
 		r := t.usage()
 		f.meterLocked(&r)

@@ -14,6 +14,10 @@ type FunctionStats struct {
 	// VolatileDropped counts volatile events over a bound, RateDropped those of
 	// them over the rate, RateWaits pauses of durable ones.
 	VolatileDropped, RateDropped, RateWaits uint64
+	// Pauses is how often it was paused because it kept failing, Paused
+	// whether it is now.
+	Pauses uint64
+	Paused bool
 	// Running is how many run now, Queued how many can run, Waiting how many
 	// wait for their next attempt, Keys how many ordering keys are in use.
 	Running, Queued, Waiting, Keys int
@@ -52,6 +56,7 @@ func (f *fn) snapshot() FunctionStats {
 	if f.live != nil {
 		fs.Version = f.live.Version
 	}
+	fs.Paused = f.pausedLocked()
 	fs.Running, fs.Queued, fs.Keys, fs.Workers = f.running, f.keyed.n+f.free.n, len(f.lanes), len(f.idle)
 	return fs
 }

@@ -154,7 +154,7 @@ func (d *Dispatcher) enqueueVolatile(t *task) {
 	f := t.fn
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.live == nil || f.live.Limits.Rate > 0 && !f.volatileTokenLocked() {
+	if f.live == nil || f.pausedLocked() || f.live.Limits.Rate > 0 && !f.volatileTokenLocked() {
 		f.stats.VolatileDropped++
 		d.recycle(t)
 		return
@@ -216,7 +216,7 @@ type Reply struct {
 // Invoke runs a function on an event and waits for its result, which is
 // returned after the commit of its effects. A function that fails is no error:
 // the Result says so; nothing is retried. The errors are ErrNotDeployed,
-// ErrBusy, ErrClosed, store.ErrRolledBack and those of ctx, after which the
+// ErrPaused, ErrBusy, ErrClosed, store.ErrRolledBack and those of ctx, after which the
 // invocation may still run.
 func (d *Dispatcher) Invoke(ctx context.Context, name string, ev *event.Event) (Reply, error) {
 	f := d.lookup(name)
@@ -234,6 +234,11 @@ func (d *Dispatcher) Invoke(ctx context.Context, name string, ev *event.Event) (
 	t := &task{fn: f, kind: reply, ev: ev}
 	t.answer = func(r Reply, err error) { done <- answer{r, err} }
 	f.mu.Lock()
+	if f.pausedLocked() {
+		err := f.pausedErrorLocked()
+		f.mu.Unlock()
+		return Reply{}, fmt.Errorf("invoke %s: %w", name, err)
+	}
 	if f.free.n >= d.cfg.MaxVolatile {
 		f.mu.Unlock()
 		return Reply{}, fmt.Errorf("invoke %s: %w", name, ErrBusy)
