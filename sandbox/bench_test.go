@@ -2,6 +2,7 @@ package sandbox_test
 
 import (
 	"testing"
+	"time"
 
 	"github.com/headgate-io/headgate/function"
 	"github.com/headgate-io/headgate/sandbox"
@@ -31,6 +32,60 @@ func BenchmarkInvokeWarm(b *testing.B) {
 	}
 }
 
+// BenchmarkColdStart starts a function from zero: its code is compiled, its
+// clean state is gone.
+func BenchmarkColdStart(b *testing.B) {
+	e := testEngine(b, sandbox.Config{})
+	for _, g := range benchGuests(b) {
+		b.Run(g.name, func(b *testing.B) {
+			u := load(b, e, g.main, g.source, testOptions{})
+			b.ReportAllocs()
+			for b.Loop() {
+				u.pool.Shrink()
+				if r := u.invoke(host.Invocation{Input: benchInput}); r.Outcome != function.OK || !r.ColdStart {
+					b.Fatalf("%+v", r)
+				}
+			}
+		})
+	}
+}
+
+// BenchmarkCompileCached loads a function whose code is in the on-disk cache,
+// as at a restart of the gateway.
+func BenchmarkCompileCached(b *testing.B) {
+	for _, g := range benchGuests(b) {
+		b.Run(g.name, func(b *testing.B) {
+			for b.Loop() {
+				e, err := sandbox.New(b.Context(), sandbox.Config{CacheDir: cacheDir})
+				if err != nil {
+					b.Fatal(err)
+				}
+				m, err := e.Compile(b.Context(), sandbox.Code{Name: "f", Main: g.main, Source: g.source}, function.Limits{}, sandbox.Setup{})
+				if err != nil {
+					b.Fatal(err)
+				}
+				_ = m.Close(b.Context())
+				_ = e.Close(b.Context())
+			}
+		})
+	}
+}
+
+// BenchmarkDeadline reports how far past its deadline a pure loop runs.
+func BenchmarkDeadline(b *testing.B) {
+	e := testEngine(b, sandbox.Config{})
+	const timeout = 5 * time.Millisecond
+	u := load(b, e, "loop.wasm", New(1).Handler("", Forever(), I32(0)).Bytes(),
+		testOptions{limits: function.Limits{Fuel: 1 << 60, Timeout: function.Duration(timeout)}})
+	worst, sum := time.Duration(0), time.Duration(0)
+	for b.Loop() {
+		late := u.invoke(host.Invocation{}).Duration - timeout
+		worst, sum = max(worst, late), sum+late
+	}
+	b.ReportMetric(float64(sum.Microseconds())/float64(b.N), "late-µs/op")
+	b.ReportMetric(float64(worst.Microseconds()), "worst-late-µs")
+}
+
 type benchGuest struct {
 	name, main string
 	source     []byte
@@ -39,6 +94,8 @@ type benchGuest struct {
 func benchGuests(b *testing.B) []benchGuest {
 	return []benchGuest{
 		{"wasm", "x.wasm", thresholdModule()},
+		{"c", "x.wasm", cGuest(b, "c/threshold.c")},
+		{"go", "x.wasm", goGuest(b, "go/threshold")},
 		{"javascript", "x.js", []byte(`export default (event, ctx) => { if (event.data.value > 25) ctx.publish("alarm/gw-17", {v: event.data.value}); }`)},
 		{"javascript-empty", "x.js", []byte(`export default () => {}`)},
 	}

@@ -79,10 +79,10 @@ func New(ctx context.Context, cfg Config) (*Engine, error) {
 	e.budget.evict = e.evictOne
 	e.pages = openPageTable()
 	rc := wazero.NewRuntimeConfigCompiler()
-	e.slice = 1_000_000
+	e.slice = 200_000
 	if e.interpreter {
 		rc = wazero.NewRuntimeConfigInterpreter()
-		e.slice = 50_000
+		e.slice = 10_000
 	}
 	rc = rc.WithCoreFeatures(api.CoreFeaturesV2).WithDebugInfoEnabled(false)
 	if err := e.openCache(); err != nil {

@@ -193,6 +193,19 @@ func (p *Pool) sweep() {
 	}
 }
 
+// Shrink lets go of everything that is idle, the clean state included when no
+// call runs. The next call starts from zero.
+func (p *Pool) Shrink() {
+	p.mu.Lock()
+	old := p.idle
+	p.idle = nil
+	p.mu.Unlock()
+	for _, in := range old {
+		in.close()
+	}
+	p.module.dropImage()
+}
+
 // oldestIdle is since when the pool's oldest idle instance is unused.
 func (p *Pool) oldestIdle() (time.Time, bool) {
 	p.mu.Lock()

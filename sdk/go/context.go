@@ -44,10 +44,32 @@ const (
 	Error
 )
 
-var handler func(*Context) error
+var (
+	handler func(*Context) error
+	warmUps []func()
+)
 
 // Handle registers the function that handles events. Call it once, from init.
 func Handle(f func(*Context) error) { handler = f }
+
+// HandleJSON is Handle for events whose data is a T in JSON. What the decoder
+// has to learn about T it learns once, before the clean state is taken, and
+// not in every event.
+func HandleJSON[T any](f func(*Context, T) error) {
+	Warm(func() { _ = json.Unmarshal([]byte("{}"), new(T)) })
+	Handle(func(ctx *Context) error {
+		var v T
+		if err := ctx.JSON(&v); err != nil {
+			return err
+		}
+		return f(ctx, v)
+	})
+}
+
+// Warm has f run once, before the clean state is taken. What it computes and
+// caches every event finds there. It may log and read config; nothing else is
+// available yet.
+func Warm(f func()) { warmUps = append(warmUps, f) }
 
 // serve runs the handler on the current event.
 func serve() int32 {

@@ -23,6 +23,9 @@ var sink []byte
 
 //go:wasmexport headgate_init
 func initialise() int32 {
+	for _, f := range warmUps {
+		f()
+	}
 	sink = make([]byte, warmBytes)
 	for i := range sink {
 		sink[i] = 1

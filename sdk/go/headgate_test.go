@@ -88,3 +88,15 @@ func TestRun(t *testing.T) {
 		t.Error("bad JSON is no error")
 	}
 }
+
+func TestHandleJSON(t *testing.T) {
+	defer func() { handler, warmUps = nil, nil }()
+	type reading struct{ V int }
+	HandleJSON(func(ctx *Context, r reading) error { return ctx.Output(r.V + 1) })
+	for _, f := range warmUps {
+		f()
+	}
+	if out := Run(handler, Test{Data: []byte(`{"v":41}`)}); out.Err != nil || string(out.Output) != "42" {
+		t.Errorf("%+v", out)
+	}
+}
