@@ -135,7 +135,8 @@ func TestMosquittoClients(t *testing.T) {
 
 func mosquitto(ctx context.Context, program, address, name, password string, args ...string) *exec.Cmd {
 	host, port, _ := net.SplitHostPort(address)
-	return exec.CommandContext(ctx, program, append([]string{"-h", host, "-p", port, "-i", name, "-u", name, "-P", password}, args...)...)
+	// stdbuf: what it prints is waited for, and must not stay in its buffer.
+	return exec.CommandContext(ctx, "stdbuf", append([]string{"-oL", program, "-h", host, "-p", port, "-i", name, "-u", name, "-P", password}, args...)...)
 }
 
 func TestMQTTJS(t *testing.T) {

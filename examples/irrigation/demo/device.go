@@ -60,6 +60,9 @@ func (d *device) publish(payload string) {
 	}()
 }
 
+// owed is how many of its messages the gateway has not acknowledged.
+func (d *device) owed() int64 { return d.sent.Load() - d.acknowledged.Load() }
+
 func (d *device) close() { d.client.Disconnect(100) }
 
 // command is what a valve does with a message: it opens for the lease it was

@@ -115,6 +115,7 @@ func (f *farm) live(ctx context.Context, draw func(context.Context)) {
 		select {
 		case <-ctx.Done():
 			f.ended = time.Since(f.began)
+			f.settle()
 			return
 		case t := <-step.C:
 			f.advance(time.Duration(float64(t.Sub(last)) * f.speed))
@@ -123,6 +124,19 @@ func (f *farm) live(ctx context.Context, draw func(context.Context)) {
 			f.report()
 		case <-redraw.C:
 			draw(ctx)
+		}
+	}
+}
+
+// settle waits a moment for the acknowledgements of the last readings.
+func (f *farm) settle() {
+	for deadline := time.Now().Add(2 * time.Second); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
+		owed := int64(0)
+		for _, p := range f.plots {
+			owed += p.probe.owed() + p.meter.owed()
+		}
+		if owed == 0 {
+			return
 		}
 	}
 }

@@ -74,7 +74,7 @@ func printUsage(ctx context.Context, out io.Writer, g *gateway) error {
 			failed += n
 		}
 		errs += failed
-		fmt.Fprintf(out, "  usage: %s@%d  %d requests, %d errors, fuel %d, %.3f GB-s, %d cold starts\n",
+		fmt.Fprintf(out, "  usage: %s@%d  %d requests, %d errors, fuel %d, %.3g GB-s, %d cold starts\n",
 			u.Function, u.Version, u.Requests, failed, u.Fuel, u.GBSeconds, u.ColdStarts)
 	}
 	if errs > 0 {
