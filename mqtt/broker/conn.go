@@ -251,13 +251,13 @@ func (c *conn) verdict(err error) (code ReasonCode, clean bool) {
 	case errors.As(err, &bye):
 		return Success, bye.code != DisconnectWithWill // [MQTT-3.14.4-3]
 	case c.kicked():
-		return c.closeCode, false
+		return c.closeCode, c.closeCode == ServerShuttingDown // see Close
 	case errors.As(err, &wire):
 		if wire.code == PacketTooLarge {
 			count.tooLarge.Add(1)
 		}
 		count.protocolErrors.Add(1)
-		c.srv.log.Info("client broke the protocol", "client", c.sess.client, "remote", c.remote, "reason", wire.text)
+		c.srv.notice("client broke the protocol", "client", c.sess.client, "remote", c.remote, "reason", wire.text)
 		return wire.code, false
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		count.keepAliveTimeouts.Add(1)
@@ -286,7 +286,7 @@ func (c *conn) sayGoodbye(code ReasonCode, err error) {
 func (c *conn) writeFailed(err error) {
 	if errors.Is(err, os.ErrDeadlineExceeded) && !c.kicked() {
 		c.srv.count.slowClients.Add(1)
-		c.srv.log.Info("client does not read: closed", "client", c.sess.client, "remote", c.remote)
+		c.srv.notice("client does not read: closed", "client", c.sess.client, "remote", c.remote)
 	}
 	c.kick(QuotaExceeded)
 }

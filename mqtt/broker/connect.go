@@ -230,7 +230,7 @@ func (c *conn) authenticate(ctx context.Context, h *hello) error {
 		c.srv.count.badCredentials.Add(1)
 		return refuse(BadUserNameOrPassword, "%v", err)
 	case err != nil:
-		c.srv.log.Warn("authentication could not decide", "client", h.client, "remote", c.remote, "error", err)
+		c.srv.notice("authentication could not decide", "client", h.client, "remote", c.remote, "error", err)
 		return refuse(ServerUnavailable, "authentication is not available")
 	}
 	h.user = id.User
@@ -298,7 +298,7 @@ func (c *conn) connectFailed(err error) {
 	var wire *wireError
 	switch {
 	case errors.As(err, &refused):
-		c.srv.log.Info("connection refused", "remote", c.remote, "client", c.pk.Connect.ClientIdentifier,
+		c.srv.notice("connection refused", "remote", c.remote, "client", c.pk.Connect.ClientIdentifier,
 			"code", refused.code.String(), "reason", refused.text)
 		_ = c.nc.SetWriteDeadline(time.Now().Add(lastWrite))
 		_, _ = c.nc.Write(c.connack(nil, refused.code, refused.text)) // the client may be gone

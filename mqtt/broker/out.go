@@ -113,8 +113,8 @@ func (c *conn) write() {
 		if last {
 			return
 		}
-		if spare = tail; cap(spare) > maxSpare {
-			spare = nil
+		if spare = tail; cap(tail) > maxSpare || (cap(tail) > smallBuffer && len(tail) < cap(tail)/8) {
+			spare = nil // a burst is over
 		}
 		if c.backlog.Load() {
 			c.sess.refill(c)

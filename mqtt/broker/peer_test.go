@@ -218,7 +218,7 @@ func (p *peer) expect(kind byte) packets.Packet {
 func (p *peer) expectAck(kind byte, id uint16, code ReasonCode) {
 	p.t.Helper()
 	if pk := p.expect(kind); pk.PacketID != id || pk.ReasonCode != byte(code) {
-		p.t.Fatalf("%s id %d code %#x, want id %d code %#x", packets.PacketNames[kind], pk.PacketID, pk.ReasonCode, id, code)
+		p.t.Fatalf("%s id %d code %#x, want id %d code %#x", packets.PacketNames[kind], pk.PacketID, pk.ReasonCode, id, byte(code))
 	}
 }
 

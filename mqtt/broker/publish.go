@@ -134,6 +134,7 @@ func (c *conn) identify(in *Inbound) (drop bool, err error) {
 		case first.hash == in.hash && dup && !fault.On(fault.NoDuplicateCheck):
 			s.srv.count.duplicates.Add(1)
 			if first.conn != c {
+				first.acked = false
 				first.conn = c // the acknowledgement goes where it was asked for last
 				err = c.oneMore()
 			}

@@ -276,6 +276,9 @@ func (s *session) save(c *conn, subs map[string]*subscription) error {
 	s.mu.Lock()
 	rec := s.recordLocked(subs, true)
 	s.mu.Unlock()
+	if c.routing != nil {
+		c.routing.flush() // others must not wait for this disk
+	}
 	result := make(chan error, 1)
 	s.srv.storing.Add(1)
 	s.srv.store.SaveSession(rec, func(err error) {

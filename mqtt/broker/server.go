@@ -12,6 +12,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"golang.org/x/time/rate"
+
 	"github.com/headgate-io/headgate/mqtt/topic"
 )
 
@@ -43,6 +45,7 @@ type Server struct {
 	retained  retained
 	timers    *timers
 	routings  sync.Pool
+	notices   *rate.Limiter
 
 	shares sync.Mutex // guards groups; before the index's and shareGroup.mu
 	groups map[string]*shareGroup
@@ -79,7 +82,7 @@ func New(cfg Config, deps Deps) (*Server, error) {
 		started: time.Now(), authSlots: make(chan struct{}, cfg.AuthConcurrency), subs: topic.NewTree[*subscription](),
 		timers: newTimers(), groups: map[string]*shareGroup{}, conns: map[*conn]struct{}{},
 		sessions: map[string]*session{}, lanes: map[string]*lane{}, addresses: map[string]int{},
-		done: make(chan struct{}),
+		done: make(chan struct{}), notices: rate.NewLimiter(5, 50),
 	}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.retained.maxMessages, s.retained.maxBytes = cfg.MaxRetainedMessages, cfg.MaxRetainedBytes
@@ -93,6 +96,15 @@ func New(cfg Config, deps Deps) (*Server, error) {
 		s.service.Go(s.publishSys)
 	}
 	return s, nil
+}
+
+// notice logs what clients did wrong; a flood of it goes to the debug level.
+func (s *Server) notice(msg string, args ...any) {
+	level := slog.LevelInfo
+	if !s.notices.Allow() {
+		level = slog.LevelDebug
+	}
+	s.log.Log(s.ctx, level, msg, args...)
 }
 
 // Publish routes a message of the gateway's own: it is stored if retained and

@@ -63,7 +63,7 @@ func (c *conn) grant(f packets.Subscription, id int, have map[string]*subscripti
 	}
 	if !covered(c.subACL, match) {
 		c.srv.count.deniedSubscribes.Add(1)
-		c.srv.log.Info("subscription denied", "client", c.sess.client, "user", c.sess.user, "topic", f.Filter)
+		c.srv.notice("subscription denied", "client", c.sess.client, "user", c.sess.user, "topic", f.Filter)
 		return nil, &wireError{NotAuthorized, "denied"}
 	}
 	if have[f.Filter] == nil && len(have) >= c.srv.cfg.MaxSubscriptions {
