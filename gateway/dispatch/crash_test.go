@@ -56,7 +56,7 @@ func inbound(c, i int) *broker.InboundRecord {
 // what has no duplicate record, every event counts exactly once in both
 // functions, and nothing that was acknowledged needed sending again.
 func TestCrashAtAnyMoment(t *testing.T) {
-	const clients, each, window = 8, 25, 4
+	const clients, each, window = 8, 40, 4
 	fast := func(c *dispatch.Config) { c.SpillAfter = 2 * time.Millisecond }
 	r := newRig(t, options{dispatch: fast, quiet: true})
 	for c := range clients {
@@ -89,27 +89,38 @@ func TestCrashAtAnyMoment(t *testing.T) {
 	}
 	running := make(chan struct{})
 	go func() { wg.Wait(); close(running) }()
-	for n := 0; ; n++ {
-		var promised [clients][each]bool
+	var moments []moment
+	for more := true; more; {
+		m := moment{acked: map[uint64]bool{}}
 		for c := range clients {
 			for i := range each {
-				promised[c][i] = acked[c][i].Load()
+				if acked[c][i].Load() {
+					m.acked[inbound(c, i).Hash] = true
+				}
 			}
 		}
-		path := crash(t, r.path)
-		t.Run(fmt.Sprint("crash-", n), func(t *testing.T) {
-			recoverAndCheck(t, path, fast, func(c, i int) bool { return promised[c][i] }, clients, each)
-		})
+		m.path = crash(t, r.path)
+		moments = append(moments, m)
 		select {
 		case <-running:
-			return
-		case <-time.After(time.Duration(rand.IntN(5)) * time.Millisecond):
+			more = false
+		case <-time.After(time.Duration(rand.IntN(8)) * time.Millisecond):
 		}
+	}
+	for n, m := range moments {
+		t.Run(fmt.Sprint("crash-", n), func(t *testing.T) { recoverAndCheck(t, m, fast, clients, each) })
 	}
 }
 
-func recoverAndCheck(t *testing.T, path string, fast func(*dispatch.Config), acked func(c, i int) bool, clients, each int) {
-	r := newRig(t, options{path: path, dispatch: fast, quiet: true})
+// moment is what was on disk at some time, and which events had been
+// acknowledged before.
+type moment struct {
+	path  string
+	acked map[uint64]bool
+}
+
+func recoverAndCheck(t *testing.T, m moment, fast func(*dispatch.Config), clients, each int) {
+	r := newRig(t, options{path: m.path, dispatch: fast, quiet: true})
 	recs, err := r.store.LoadSessions(context.Background())
 	if err != nil {
 		t.Fatal(err)
@@ -128,7 +139,7 @@ func recoverAndCheck(t *testing.T, path string, fast func(*dispatch.Config), ack
 			if known[in.Hash] {
 				continue
 			}
-			if acked(c, i) {
+			if m.acked[in.Hash] {
 				t.Errorf("event %d of %s was acknowledged and has no record", i, client(c))
 			}
 			rel := make(release, 1)
