@@ -78,6 +78,9 @@ func New(ctx context.Context, cfg Config) (*Engine, error) {
 	}
 	e.budget.evict = e.evictOne
 	e.pages = openPageTable()
+	if !e.pages.copyOnWrite {
+		e.log.Info("large instances are restored by copying: no copy-on-write mappings here")
+	}
 	rc := wazero.NewRuntimeConfigCompiler()
 	e.slice = 200_000
 	if e.interpreter {

@@ -9,10 +9,11 @@ import (
 // pageSize is WebAssembly's.
 const pageSize = 64 << 10
 
-// copyLimit is the largest image that is restored by copying it whole. Larger
-// ones are mapped copy-on-write where the system can: resetting the touched
-// pages is then cheaper than copying all.
-const copyLimit = 256 << 10
+// copyLimit is the largest image that is restored by copying it whole, at
+// about a microsecond for 64 KiB. Larger ones are mapped copy-on-write where
+// the system can: finding and copying back the few pages that an event wrote
+// takes two.
+const copyLimit = 64 << 10
 
 // memory is the linear memory of one instance: a reservation of address space
 // as large as the function may need, so that it grows in place.
@@ -102,13 +103,13 @@ func newImage(e *Engine, m *memory, globals []uint64) (*image, error) {
 	if !e.budget.take(int64(m.size)) {
 		return nil, errNoBudget
 	}
-	if m.size > copyLimit {
+	if m.size > copyLimit && e.pages.copyOnWrite {
 		err := img.mapFile(m.base[:m.size])
 		if err == nil {
 			return img, nil
 		}
 		if !e.warnedCopy.Swap(true) {
-			e.log.Warn("large instances are restored by copying: no copy-on-write files here", "error", err)
+			e.log.Warn("large instances are restored by copying", "error", err)
 		}
 	}
 	img.copy = append(make([]byte, 0, m.size), m.base[:m.size]...)

@@ -1,6 +1,7 @@
 package sandbox
 
 import (
+	"bytes"
 	"fmt"
 	"os"
 	"sync/atomic"
@@ -73,13 +74,59 @@ type pageTable struct {
 	file     *os.File
 	pageSize int
 	noScan   atomic.Bool // the kernel is older than PAGEMAP_SCAN (6.7)
+	// copyOnWrite is false where private mappings cannot be reset at all, as
+	// under some emulators; every image is copied then.
+	copyOnWrite bool
 }
 
-// openPageTable returns a table that knows nothing when /proc is closed to us.
+// openPageTable tries each way to reset a mapping on a small one and keeps
+// those that work: a reset that silently does nothing would break the promise
+// of a clean instance.
 func openPageTable() *pageTable {
 	t := &pageTable{pageSize: os.Getpagesize()}
-	t.file, _ = os.Open("/proc/self/pagemap")
+	t.file, _ = os.Open("/proc/self/pagemap") // without it pages are dropped
+	if t.file != nil && !t.probe((*restorer).scan) {
+		t.noScan.Store(true)
+		if !t.probe((*restorer).read) {
+			_ = t.close()
+			t.file = nil
+		}
+	}
+	t.copyOnWrite = t.file != nil || t.probe(nil)
 	return t
+}
+
+// probe resets a mapping of which one page in three was written to. Nil find
+// drops the pages.
+func (t *pageTable) probe(find func(*restorer, []byte) (int, bool)) bool {
+	content := make([]byte, 3*t.pageSize)
+	for i := range content {
+		content[i] = byte(i % 251)
+	}
+	file, err := newPageFile(content)
+	if err != nil {
+		return false
+	}
+	defer file.close()
+	b, err := reserve(uint64(len(content)))
+	if err != nil {
+		return false
+	}
+	defer release(b)
+	if file.mapPrivate(b) != nil {
+		return false
+	}
+	for i := t.pageSize; i < 2*t.pageSize; i++ {
+		b[i] = ^b[i]
+	}
+	if find == nil {
+		return dropPages(b) == nil && bytes.Equal(b, content)
+	}
+	r := &restorer{table: t, regions: make([]pageRegion, maxDirtyRuns)}
+	n, ok := find(r, b)
+	start := uint64(uintptr(unsafe.Pointer(&b[t.pageSize])))
+	// Dropping must work besides: it resets what has too many written pages.
+	return ok && n == 1 && r.regions[0].start == start && r.regions[0].end == start+uint64(t.pageSize) && t.probe(nil)
 }
 
 func (t *pageTable) close() error {

@@ -19,7 +19,7 @@ func (pageFile) view(uint64) ([]byte, error) { return nil, errors.ErrUnsupported
 func (pageFile) close()                      {}
 
 // pageTable is not available here.
-type pageTable struct{}
+type pageTable struct{ copyOnWrite bool }
 
 func openPageTable() *pageTable { return &pageTable{} }
 func (*pageTable) close() error { return nil }
