@@ -212,10 +212,11 @@ func markerHint(r *instrument.Report) string {
 
 // checkImports compares every import with the host calls there are.
 func checkImports(c *compiled) error {
+	signatures := hostSignatures()
 	for _, f := range c.code.ImportedFunctions() {
 		module, name, _ := f.Import()
 		where := fmt.Sprintf("import %s.%s", module, name)
-		known := hostSignatures()[module]
+		known := signatures[module]
 		switch sig, ok := known[name]; {
 		case module == instrument.YieldModule:
 		case known == nil:
