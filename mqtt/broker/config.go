@@ -134,17 +134,28 @@ func (c *Config) Validate() error {
 		name  string
 		value int
 	}{
-		{"max_connect_packet", c.MaxConnectPacket}, {"max_packet", c.MaxPacket},
-		{"topics.levels", c.Topics.Levels}, {"topics.length", c.Topics.Length}, {"max_client_id", c.MaxClientID},
-		{"max_connections", c.MaxConnections}, {"max_connections_per_address", c.MaxConnectionsPerAddress},
-		{"max_sessions", c.MaxSessions}, {"max_subscriptions", c.MaxSubscriptions},
-		{"auth_concurrency", c.AuthConcurrency}, {"receive_maximum", int(c.ReceiveMaximum)},
-		{"max_pending_messages", c.MaxPendingMessages}, {"max_pending_bytes", c.MaxPendingBytes},
-		{"max_pending_bytes_total", c.MaxPendingBytesTotal}, {"refused_limit", c.RefusedLimit},
-		{"max_inflight", c.MaxInflight}, {"max_out_buffer", c.MaxOutBuffer},
-		{"max_queued_messages", c.MaxQueuedMessages}, {"max_queued_bytes", c.MaxQueuedBytes},
+		{"max_connect_packet", c.MaxConnectPacket},
+		{"max_packet", c.MaxPacket},
+		{"topics.levels", c.Topics.Levels},
+		{"topics.length", c.Topics.Length},
+		{"max_client_id", c.MaxClientID},
+		{"max_connections", c.MaxConnections},
+		{"max_connections_per_address", c.MaxConnectionsPerAddress},
+		{"max_sessions", c.MaxSessions},
+		{"max_subscriptions", c.MaxSubscriptions},
+		{"auth_concurrency", c.AuthConcurrency},
+		{"receive_maximum", int(c.ReceiveMaximum)},
+		{"max_pending_messages", c.MaxPendingMessages},
+		{"max_pending_bytes", c.MaxPendingBytes},
+		{"max_pending_bytes_total", c.MaxPendingBytesTotal},
+		{"refused_limit", c.RefusedLimit},
+		{"max_inflight", c.MaxInflight},
+		{"max_out_buffer", c.MaxOutBuffer},
+		{"max_queued_messages", c.MaxQueuedMessages},
+		{"max_queued_bytes", c.MaxQueuedBytes},
 		{"max_queued_bytes_total", c.MaxQueuedBytesTotal},
-		{"max_retained_messages", c.MaxRetainedMessages}, {"max_retained_bytes", c.MaxRetainedBytes},
+		{"max_retained_messages", c.MaxRetainedMessages},
+		{"max_retained_bytes", c.MaxRetainedBytes},
 	} {
 		positive(f.name, f.value > 0, f.value)
 	}
@@ -152,8 +163,11 @@ func (c *Config) Validate() error {
 		name  string
 		value time.Duration
 	}{
-		{"connect_timeout", c.ConnectTimeout}, {"max_session_expiry", c.MaxSessionExpiry},
-		{"refused_timeout", c.RefusedTimeout}, {"write_timeout", c.WriteTimeout}, {"store_timeout", c.StoreTimeout},
+		{"connect_timeout", c.ConnectTimeout},
+		{"max_session_expiry", c.MaxSessionExpiry},
+		{"refused_timeout", c.RefusedTimeout},
+		{"write_timeout", c.WriteTimeout},
+		{"store_timeout", c.StoreTimeout},
 	} {
 		positive(f.name, f.value > 0, f.value)
 	}

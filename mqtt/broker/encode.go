@@ -28,7 +28,7 @@ type delivery struct {
 // 0 for none; name is empty when the alias stands for it.
 func appendPublishHeader(dst []byte, d *delivery, version byte, name string, alias uint16, now time.Time) []byte {
 	m := d.msg
-	flags := byte(packets.Publish<<4) | d.qos<<1
+	flags := packets.Publish<<4 | d.qos<<1
 	if d.dup {
 		flags |= 8
 	}

@@ -2,6 +2,7 @@ package broker
 
 import (
 	"bufio"
+	"context"
 	"fmt"
 	"io"
 	"net"
@@ -34,7 +35,7 @@ func startHalfOpen(t *testing.T, addr string, count int) (stop func()) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.Command(self)
+	cmd := exec.CommandContext(t.Context(), self)
 	cmd.Env = append(os.Environ(), halfOpenAddr+"="+addr, halfOpenCount+"="+strconv.Itoa(count))
 	cmd.Stderr = os.Stderr
 	in, err := cmd.StdinPipe()
@@ -71,7 +72,7 @@ func holdHalfOpen(addr string) int {
 	}
 	conns := make([]net.Conn, 0, count)
 	for i := range count {
-		nc, err := net.Dial("tcp", addr)
+		nc, err := new(net.Dialer).DialContext(context.Background(), "tcp", addr)
 		if err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			return 1

@@ -2,6 +2,7 @@ package broker
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"io"
 	"net"
@@ -114,7 +115,7 @@ func TestHostileConnects(t *testing.T) {
 		{"receive maximum 0", "\x10\x11\x00\x04MQTT\x05\x02\x00\x00\x03\x21\x00\x00\x00\x01x", ""},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			nc, err := net.Dial("tcp", addr)
+			nc, err := new(net.Dialer).DialContext(context.Background(), "tcp", addr)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -339,7 +340,7 @@ func TestManyClients(t *testing.T) {
 // rampage connects, publishes, subscribes, acknowledges what comes and goes
 // away, under a client id that others use too.
 func rampage(addr string, i, round int) error {
-	nc, err := net.Dial("tcp", addr)
+	nc, err := new(net.Dialer).DialContext(context.Background(), "tcp", addr)
 	if err != nil {
 		return err
 	}

@@ -3,10 +3,12 @@ package broker
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"net"
+	"os"
 	"testing"
 	"time"
 
@@ -68,7 +70,7 @@ type peer struct {
 
 func dial(t testing.TB, addr string, version byte) *peer {
 	t.Helper()
-	nc, err := net.Dial("tcp", addr)
+	nc, err := new(net.Dialer).DialContext(context.Background(), "tcp", addr)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -248,7 +250,7 @@ func (p *peer) expectClosed() ReasonCode {
 	for {
 		pk, err := p.next()
 		if err != nil {
-			if ne, ok := err.(net.Error); ok && ne.Timeout() {
+			if errors.Is(err, os.ErrDeadlineExceeded) {
 				p.t.Fatal("the connection stayed open")
 			}
 			return code

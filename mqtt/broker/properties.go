@@ -163,6 +163,3 @@ func maximumsOf(p *packets.Properties, version byte) clientMaximums {
 	m.aliases = p.TopicAliasMaximum
 	return m
 }
-
-// packetSize is the size of a packet with this much behind its fixed header.
-func packetSize(remaining int) int { return 1 + varintLen(remaining) + remaining }

@@ -323,7 +323,7 @@ func (in *Inbound) ackEarly(r *routing) {
 	if in.id == 0 || in.acked || in.released {
 		return
 	}
-	kind := byte(packets.Puback)
+	kind := packets.Puback
 	if in.Message.QoS == 2 {
 		kind = packets.Pubrec
 	}

@@ -196,7 +196,7 @@ func (in *Inbound) refuse(r *routing) {
 		return
 	}
 	if in.conn.version == 5 {
-		kind := byte(packets.Puback)
+		kind := packets.Puback
 		if in.Message.QoS == 2 {
 			kind = packets.Pubrec // with a failure it ends the exchange [MQTT-4.3.3-9]
 		}

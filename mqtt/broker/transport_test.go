@@ -89,7 +89,7 @@ func TestTransports(t *testing.T) {
 	}
 	open := map[string]func() net.Conn{
 		"tls": func() net.Conn {
-			nc, err := tls.Dial("tcp", listen("tls"), client)
+			nc, err := (&tls.Dialer{Config: client}).DialContext(context.Background(), "tcp", listen("tls"))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -123,7 +123,7 @@ func TestTransports(t *testing.T) {
 	old := client.Clone()
 	old.MaxVersion = tls.VersionTLS11
 	old.MinVersion = tls.VersionTLS10
-	if nc, err := tls.Dial("tcp", listen("tls"), old); err == nil {
+	if nc, err := (&tls.Dialer{Config: old}).DialContext(context.Background(), "tcp", listen("tls")); err == nil {
 		_ = nc.Close()
 		t.Error("TLS 1.1 was accepted")
 	}
@@ -131,6 +131,7 @@ func TestTransports(t *testing.T) {
 
 func dialWebSocket(t *testing.T, url string, client *http.Client) net.Conn {
 	t.Helper()
+	//nolint:bodyclose // an upgrade has none
 	ws, _, err := websocket.Dial(context.Background(), url, &websocket.DialOptions{HTTPClient: client, Subprotocols: []string{"mqtt"}})
 	if err != nil {
 		t.Fatal(err)
@@ -163,11 +164,12 @@ func TestWebSocket(t *testing.T) {
 		_ = p.nc.Close()
 	})
 	t.Run("text frames close", func(t *testing.T) { // [MQTT-6.0.0-1]
+		//nolint:bodyclose // an upgrade has none
 		ws, _, err := websocket.Dial(context.Background(), url, &websocket.DialOptions{Subprotocols: []string{"mqtt"}})
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer ws.CloseNow()
+		defer func() { _ = ws.CloseNow() }()
 		if err := ws.Write(context.Background(), websocket.MessageText, []byte("x")); err != nil {
 			t.Fatal(err)
 		}
@@ -183,6 +185,7 @@ func TestWebSocket(t *testing.T) {
 			_ = ws.CloseNow()
 			t.Fatal("accepted")
 		}
+		_ = resp.Body.Close() // the status says it all
 		if resp.StatusCode != http.StatusBadRequest {
 			t.Errorf("status %d", resp.StatusCode)
 		}
@@ -210,7 +213,8 @@ func TestWebSocket(t *testing.T) {
 func TestListenErrors(t *testing.T) {
 	srv, _ := startServer(t, quietConfig(), Deps{})
 	for _, cfg := range []ListenerConfig{
-		{Name: "a", Network: "udp", Address: "127.0.0.1:0"}, {Name: "b", Network: "tls", Address: "127.0.0.1:0"},
+		{Name: "a", Network: "udp", Address: "127.0.0.1:0"},
+		{Name: "b", Network: "tls", Address: "127.0.0.1:0"},
 		{Name: "c", Network: "tcp", Address: "nowhere:x"},
 	} {
 		if _, err := srv.Listen(context.Background(), cfg); err == nil {
@@ -234,7 +238,7 @@ func (f *flaky) Accept() (net.Conn, error) {
 
 func TestAcceptErrorsPass(t *testing.T) {
 	srv, _ := startServer(t, quietConfig(), Deps{})
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	l, err := new(net.ListenConfig).Listen(context.Background(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -13,10 +13,23 @@ func TestCheckName(t *testing.T) {
 		name string
 		ok   bool
 	}{
-		{"a", true}, {"/", true}, {"a//b", true}, {"farm/3/moisture", true}, {"$SYS/x", true}, {"température/1", true},
-		{"", false}, {"a/+", false}, {"a/#", false}, {"a+", false}, {"a\x00b", false}, {"\xff", false},
-		{strings.Repeat("/", 31), true}, {strings.Repeat("/", 32), false}, {strings.Repeat("/", 65000), false},
-		{strings.Repeat("a", 1024), true}, {strings.Repeat("a", 1025), false},
+		{"a", true},
+		{"/", true},
+		{"a//b", true},
+		{"farm/3/moisture", true},
+		{"$SYS/x", true},
+		{"température/1", true},
+		{"", false},
+		{"a/+", false},
+		{"a/#", false},
+		{"a+", false},
+		{"a\x00b", false},
+		{"\xff", false},
+		{strings.Repeat("/", 31), true},
+		{strings.Repeat("/", 32), false},
+		{strings.Repeat("/", 65000), false},
+		{strings.Repeat("a", 1024), true},
+		{strings.Repeat("a", 1025), false},
 	} {
 		err := topic.DefaultLimits.CheckName(tc.name)
 		if (err == nil) != tc.ok {
@@ -36,9 +49,23 @@ func TestCheckFilter(t *testing.T) {
 		filter string
 		ok     bool
 	}{
-		{"#", true}, {"+", true}, {"a/#", true}, {"+/+/#", true}, {"/+", true}, {"a/+/b", true}, {"/", true},
-		{"", false}, {"#/a", false}, {"a#", false}, {"a/b+", false}, {"+a", false}, {"a/##", false}, {"++", false}, {"a/#/b", false},
-		{"a\x00", false}, {strings.Repeat("+/", 40) + "+", false},
+		{"#", true},
+		{"+", true},
+		{"a/#", true},
+		{"+/+/#", true},
+		{"/+", true},
+		{"a/+/b", true},
+		{"/", true},
+		{"", false},
+		{"#/a", false},
+		{"a#", false},
+		{"a/b+", false},
+		{"+a", false},
+		{"a/##", false},
+		{"++", false},
+		{"a/#/b", false},
+		{"a\x00", false},
+		{strings.Repeat("+/", 40) + "+", false},
 	} {
 		if err := topic.DefaultLimits.CheckFilter(tc.filter); (err == nil) != tc.ok {
 			t.Errorf("CheckFilter(%q) = %v, want ok %v", tc.filter, err, tc.ok)
@@ -119,11 +146,26 @@ func TestCovers(t *testing.T) {
 		general, specific string
 		want              bool
 	}{
-		{"#", "a/+/#", true}, {"#", "$SYS/#", false}, {"#", "+/x", true}, {"+/x", "$SYS/x", false},
-		{"a/#", "a", true}, {"a/#", "a/#", true}, {"a/#", "a/+/b", true}, {"a/#", "+/b", false},
-		{"a/+", "a/b", true}, {"a/+", "a/+", true}, {"a/+", "a/#", false}, {"a/b", "a/+", false},
-		{"a/+/c", "a/b/c", true}, {"a/+/c", "a/b/d", false}, {"a", "a/b", false}, {"a/b", "a", false},
-		{"$SYS/#", "$SYS/broker/+", true}, {"+/+", "+/+", true}, {"+/#", "+", true}, {"+", "#", false},
+		{"#", "a/+/#", true},
+		{"#", "$SYS/#", false},
+		{"#", "+/x", true},
+		{"+/x", "$SYS/x", false},
+		{"a/#", "a", true},
+		{"a/#", "a/#", true},
+		{"a/#", "a/+/b", true},
+		{"a/#", "+/b", false},
+		{"a/+", "a/b", true},
+		{"a/+", "a/+", true},
+		{"a/+", "a/#", false},
+		{"a/b", "a/+", false},
+		{"a/+/c", "a/b/c", true},
+		{"a/+/c", "a/b/d", false},
+		{"a", "a/b", false},
+		{"a/b", "a", false},
+		{"$SYS/#", "$SYS/broker/+", true},
+		{"+/+", "+/+", true},
+		{"+/#", "+", true},
+		{"+", "#", false},
 	} {
 		if got := topic.Covers(tc.general, tc.specific); got != tc.want {
 			t.Errorf("Covers(%q, %q) = %v", tc.general, tc.specific, got)
