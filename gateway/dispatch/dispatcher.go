@@ -322,6 +322,9 @@ func (d *Dispatcher) recycle(t *task) {
 	// Volatile tasks settle without the mutex.
 	t.fn, t.ev, t.params, t.key, t.order, t.arr, t.call, t.version = nil, nil, trigger.Params{}, "", 0, nil, nil, nil
 	t.state, t.conflicts, t.tries, t.lane, t.free = waiting, 0, 0, nil, false
-	t.row, t.out = store.QueueRow{}, outcome{}
+	t.row = store.QueueRow{}
+	if t.out != nil {
+		*t.out = outcome{}
+	}
 	d.tasks.Put(t)
 }

@@ -16,7 +16,7 @@ import (
 // triggers and invokes, which are part of the same unit, and volatile tasks
 // that follow the commit.
 func (f *fn) route(t *task, e *function.Effects) error {
-	o := &t.out
+	o := t.out
 	o.rows, o.started, o.volatile, o.dead = nil, nil, nil, nil
 	if len(e.Enqueues) > 0 {
 		return fmt.Errorf("enqueue %s: no function of this gateway takes from that queue", e.Enqueues[0].Queue)
@@ -60,7 +60,7 @@ func (f *fn) start(t *task, ev *event.Event, m *trigger.Match) {
 	if target == nil {
 		return
 	}
-	o := &t.out
+	o := t.out
 	if ev.Hops > event.MaxHops {
 		o.dead = append(o.dead, &store.DeadLetter{
 			Function: target.name, Version: m.Version, Key: m.Key, Arrived: ev.Time, Died: ev.Time, Reason: "hops",

@@ -54,7 +54,7 @@ func (d *Dispatcher) conflict(t *task) {
 
 // part adds a decided task to a unit.
 func (t *task) part(u *store.Unit) {
-	o := &t.out
+	o := t.out
 	if o.ok {
 		o.effects = *t.call.Effects()
 		u.Slots = append(u.Slots, store.Slot{View: t.call.view, Writes: o.effects.Writes})
@@ -86,7 +86,7 @@ func (t *task) part(u *store.Unit) {
 
 // unpart takes back what part changed in the task.
 func (t *task) unpart() {
-	if t.out.counted {
+	if t.out != nil && t.out.counted {
 		t.out.counted = false
 		t.row.Attempt--
 	}
@@ -210,7 +210,7 @@ func (d *Dispatcher) fail(t *task, err error) {
 
 // sealed follows a seal: what waits for the key may run.
 func (d *Dispatcher) sealed(t *task, metered bool) {
-	f, o := t.fn, &t.out
+	f, o := t.fn, t.out
 	d.observe(t)
 	c := t.call
 	if c != nil && o.ok {
@@ -261,7 +261,7 @@ func (d *Dispatcher) settled(t *task, err error) {
 
 // committed lets out what a task asked for.
 func (d *Dispatcher) committed(t *task) {
-	o := &t.out
+	o := t.out
 	if t.kind == durable {
 		d.loaded.Add(-t.bytes())
 	}
@@ -273,7 +273,7 @@ func (d *Dispatcher) committed(t *task) {
 	t.answerNow(nil)
 	if !o.ok && o.giveUp == "" && t.kind == durable {
 		d.loaded.Add(t.bytes())
-		t.arr, t.out.counted = nil, false
+		t.arr, t.out = nil, nil
 		t.fn.later(t, o.retryAt)
 		return
 	}
@@ -283,7 +283,7 @@ func (d *Dispatcher) committed(t *task) {
 // deliver hands publishes to the outbox, and what they start without a
 // promise to its functions.
 func (d *Dispatcher) deliver(t *task) {
-	o := &t.out
+	o := t.out
 	if !o.ok {
 		return
 	}
@@ -328,7 +328,7 @@ func (d *Dispatcher) noteTicket(t *task, tk store.Ticket) {
 // rolledBack runs a task again whose commit failed.
 func (d *Dispatcher) rolledBack(t *task) {
 	t.unpart()
-	t.out = outcome{}
+	*t.out = outcome{}
 	t.putCall()
 	t.tries++
 	if t.kind != durable && t.tries > maxRollbacks {
@@ -363,7 +363,7 @@ func (d *Dispatcher) abandon(t *task, err error) {
 }
 
 func (t *task) usage() usage.Record {
-	o := &t.out
+	o := t.out
 	r := usage.Record{
 		Function: t.fn.name, Version: t.version.Version, At: o.at, Outcome: o.result.Outcome, Fuel: o.result.Fuel,
 		Duration: o.result.Duration, MemoryBytes: o.result.MemoryBytes, ColdStart: o.result.ColdStart,
@@ -389,7 +389,7 @@ func (d *Dispatcher) observe(t *task) {
 	if d.cfg.Observer == nil {
 		return
 	}
-	o := &t.out
+	o := t.out
 	r := Record{
 		Function: t.fn.name, Version: t.version.Version, EventID: t.ev.ID, Subject: t.ev.Subject,
 		Attempt: t.row.Attempt + 1, Durable: t.kind == durable, At: o.at, Outcome: o.result.Outcome,

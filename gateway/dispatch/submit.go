@@ -273,8 +273,11 @@ func (t *task) answerNow(err error) {
 	}
 	answer := t.answer
 	t.answer = nil
-	r := Reply{Result: t.out.result, Output: t.out.output, Attributes: t.out.attrs, Logs: t.out.logs}
-	r.Result.Output = r.Output
+	var r Reply
+	if o := t.out; o != nil {
+		r = Reply{Result: o.result, Output: o.output, Attributes: o.attrs, Logs: o.logs}
+		r.Result.Output = r.Output
+	}
 	if t.version != nil {
 		r.Version = t.version.Version
 	}

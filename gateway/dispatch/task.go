@@ -49,8 +49,8 @@ type task struct {
 
 	call      *call
 	version   *version
-	out       outcome
-	rerun     bool // parked because of a conflict
+	out       *outcome // from its first attempt on
+	rerun     bool     // parked because of a conflict
 	conflicts int
 	tries     int                // reruns after rollbacks
 	answer    func(Reply, error) // of kind reply

@@ -111,7 +111,10 @@ func (w *worker) run(t *task) {
 		c.view.Reset()
 		c.Rewind(c.view)
 	}
-	t.out = outcome{result: v.Pool.Invoke(f.d.ctx, &c.Calls), at: f.d.cfg.Now()}
+	if t.out == nil {
+		t.out = new(outcome)
+	}
+	*t.out = outcome{result: v.Pool.Invoke(f.d.ctx, &c.Calls), at: f.d.cfg.Now()}
 	f.decide(t)
 	f.d.finish(t)
 }
@@ -191,7 +194,7 @@ func (t *task) putCall() {
 // decide turns the result into an outcome: what to settle, or what follows
 // the failure.
 func (f *fn) decide(t *task) {
-	o, c := &t.out, t.call
+	o, c := t.out, t.call
 	if t.kind == reply {
 		o.logs = append([]function.LogLine(nil), c.Logs()...)
 	}
@@ -213,7 +216,7 @@ func (f *fn) decide(t *task) {
 
 // decideFailure says what follows a failed attempt.
 func (f *fn) decideFailure(t *task) {
-	o := &t.out
+	o := t.out
 	o.ok, o.retryAt, o.giveUp = false, time.Time{}, ""
 	o.effects, o.rows, o.started, o.volatile, o.dead = function.Effects{}, nil, nil, nil, nil
 	if t.kind != durable {
@@ -233,7 +236,7 @@ func (f *fn) decideFailure(t *task) {
 
 // letter is the dead letter of a task that is given up.
 func (t *task) letter() *store.DeadLetter {
-	o := &t.out
+	o := t.out
 	return &store.DeadLetter{
 		Function: t.fn.name, Version: t.version.Version, Key: t.key, Attempt: t.row.Attempt + 1,
 		Arrived: t.row.Arrived, Died: o.at, Reason: o.giveUp, Error: clip(errorText(&o.result)),
