@@ -30,15 +30,34 @@ func newPageFile(content []byte) (pageFile, error) {
 		return pageFile{}, fmt.Errorf("memfd_create: %w", err)
 	}
 	f := pageFile{fd: fd}
-	for offset := 0; offset < len(content); {
-		n, err := unix.Pwrite(fd, content[offset:], int64(offset))
-		if err != nil {
-			f.close()
-			return pageFile{}, fmt.Errorf("write image: %w", err)
-		}
-		offset += n
+	if err := f.write(content); err != nil {
+		f.close()
+		return pageFile{}, fmt.Errorf("write image: %w", err)
 	}
 	return f, nil
+}
+
+// write leaves pages of zeroes as holes: they take no memory, and a script's
+// unused stack is half a megabyte of them.
+func (f pageFile) write(content []byte) error {
+	if err := unix.Ftruncate(f.fd, int64(len(content))); err != nil {
+		return err
+	}
+	zeroes := make([]byte, os.Getpagesize())
+	for offset := 0; offset < len(content); offset += len(zeroes) {
+		page := content[offset:min(offset+len(zeroes), len(content))]
+		if bytes.Equal(page, zeroes[:len(page)]) {
+			continue
+		}
+		for done := 0; done < len(page); {
+			n, err := unix.Pwrite(f.fd, page[done:], int64(offset+done))
+			if err != nil {
+				return err
+			}
+			done += n
+		}
+	}
+	return nil
 }
 
 // mapPrivate replaces b by the file's content, copied on write.
