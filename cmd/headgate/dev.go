@@ -97,12 +97,12 @@ func (a *app) devGateway(ctx context.Context, f *runFlags) (*client.Client, chan
 
 // develop deploys at the start and after every change until ctx ends or the
 // gateway does.
-func (a *app) develop(ctx context.Context, c *client.Client, dir string, ended chan error) error {
+func (a *app) develop(ctx context.Context, c *client.Client, dir string, ended chan error) (err error) {
 	w, err := watch(dir)
 	if err != nil {
 		return err
 	}
-	defer w.Close()
+	defer func() { err = errors.Join(err, w.Close()) }()
 	followed := make(chan error, 2)
 	go func() { followed <- printStream(ctx, a, c, "/v1/invocations?follow=true&limit=0", invocationLine) }()
 	go func() {

@@ -47,8 +47,10 @@ func (a *app) printUsage(list []api.Usage, minutes bool) error {
 	}
 	return table(a.out, header, func(row func(...any)) {
 		for _, u := range list {
-			cells := []any{u.Function, u.Version, u.Requests, sum(u.Errors), u.ColdStarts, u.Fuel, millis(u.Duration),
-				formatGBSeconds(u.GBSeconds), size(int64(u.BytesIn)), size(int64(u.BytesOut)), size(int64(u.BytesWritten))}
+			cells := []any{
+				u.Function, u.Version, u.Requests, sum(u.Errors), u.ColdStarts, u.Fuel, millis(u.Duration),
+				formatGBSeconds(u.GBSeconds), size(int64(u.BytesIn)), size(int64(u.BytesOut)), size(int64(u.BytesWritten)),
+			}
 			if minutes {
 				cells = append([]any{u.Minute.Local().Format("2006-01-02T15:04")}, cells...)
 			}

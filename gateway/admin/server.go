@@ -131,15 +131,15 @@ func answer[T any](v T, err error) (*body[T], error) {
 	return &body[T]{v}, nil
 }
 
-// FunctionName and DeviceName are the name in a path.
-type (
-	FunctionName struct {
-		Name string `path:"name" maxLength:"64"`
-	}
-	DeviceName struct {
-		Name string `path:"name" maxLength:"64"`
-	}
-)
+// FunctionName is the name of a function in a path.
+type FunctionName struct {
+	Name string `path:"name" maxLength:"64"`
+}
+
+// DeviceName is the name of a device in a path.
+type DeviceName struct {
+	Name string `path:"name" maxLength:"64"`
+}
 
 // none is an empty answer.
 type none struct{}
