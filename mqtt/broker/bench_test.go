@@ -33,11 +33,30 @@ func BenchmarkForward(b *testing.B) {
 	for _, h := range []struct {
 		name    string
 		handler Handler
-	}{{"plain", nil}, {"handler", releaser{}}} {
+	}{{"plain", nil}, {"handler", releaser{}}, {"committer", newCommitter(b)}} {
 		b.Run(h.name+"/QoS0", func(b *testing.B) { forward(b, h.handler, 0) })
 		b.Run(h.name+"/QoS1", func(b *testing.B) { forward(b, h.handler, 1) })
 	}
 }
+
+// committer releases from one goroutine of its own, as a gateway does after a
+// commit.
+type committer chan *Inbound
+
+func newCommitter(b *testing.B) committer {
+	c := make(committer, 1024)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for in := range c {
+			in.Release(Success)
+		}
+	}()
+	b.Cleanup(func() { close(c); <-done })
+	return c
+}
+
+func (c committer) Publish(in *Inbound) { c <- in }
 
 func forward(b *testing.B, h Handler, qos byte) {
 	_, addr := benchServer(b, quietConfig(), h)

@@ -287,7 +287,7 @@ func (c *conn) announce(p *packets.Properties, h *hello) {
 		p.ServerKeepAlive, p.ServerKeepAliveFlag = uint16(c.keepAlive/time.Second), true
 	}
 	asked := c.pk.Properties.SessionExpiryInterval
-	if granted := uint32(h.expiry / time.Second); granted != asked {
+	if granted := uint32(min(h.expiry/time.Second, 0xFFFFFFFF)); granted != asked {
 		p.SessionExpiryInterval, p.SessionExpiryIntervalFlag = granted, true
 	}
 }
