@@ -227,10 +227,15 @@ func (a *arrival) conflicted(t *task) bool {
 	return true
 }
 
+// await waits until the sealer is done with its part.
+func await(sealing *sync.Mutex) {
+	sealing.Lock()
+	defer sealing.Unlock()
+}
+
 // committed follows the commit of the unit, or its loss.
 func (a *arrival) committed(err error) {
-	a.sealing.Lock() // until the sealer is done with it
-	a.sealing.Unlock()
+	await(&a.sealing)
 	if err != nil {
 		a.mu.Lock()
 		for _, t := range a.tasks {

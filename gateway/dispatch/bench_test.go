@@ -39,7 +39,7 @@ var out = []byte("farm/3/valve")
 
 // threshold is what a small handler does, without its sandbox.
 func threshold(_ context.Context, c *host.Calls) error {
-	c.Publish(out, c.Input(), 0, 0)
+	_ = c.Publish(out, c.Input(), 0, 0)
 	return nil
 }
 
@@ -80,9 +80,9 @@ func BenchmarkDispatchDurable(b *testing.B) {
 	box := &countingOutbox{}
 	r := newRig(b, options{quiet: true, dispatch: func(c *dispatch.Config) { c.Outbox = box }})
 	r.deploy("f", func(_ context.Context, c *host.Calls) error {
-		c.KVGet(out)
-		c.KVSet(out, c.Input(), 0)
-		c.Publish(out, c.Input(), 0, 0)
+		_, _ = c.KVGet(out)
+		_ = c.KVSet(out, c.Input(), 0)
+		_ = c.Publish(out, c.Input(), 0, 0)
 		return nil
 	}, deploy{triggers: []function.Trigger{{MQTT: "farm/{field}/moisture", OrderBy: "field"}}})
 	const sessions = 8

@@ -217,7 +217,7 @@ func (r *rig) sent() []function.Publish {
 func count(_ context.Context, c *host.Calls) error {
 	v, _ := c.KVGet([]byte("n"))
 	n, _ := strconv.Atoi(string(v))
-	c.KVSet([]byte("n"), []byte(strconv.Itoa(n+1)), 0)
+	_ = c.KVSet([]byte("n"), []byte(strconv.Itoa(n+1)), 0)
 	return nil
 }
 
@@ -239,7 +239,7 @@ func crash(t testing.TB, path string) string {
 		if _, err := io.Copy(out, in); err != nil {
 			t.Fatal(err)
 		}
-		in.Close()
+		_ = in.Close()
 		if err := out.Close(); err != nil {
 			t.Fatal(err)
 		}
@@ -252,7 +252,7 @@ func TestDurableEventIsOneUnit(t *testing.T) {
 	r.deploy("count", count, deploy{triggers: on("a/{x}")})
 	r.deploy("echo", func(_ context.Context, c *host.Calls) error {
 		x, _ := c.Lookup([]byte("params.x"))
-		c.Publish([]byte("out/"+x), c.Input(), 1, 0)
+		_ = c.Publish([]byte("out/"+x), c.Input(), 1, 0)
 		return nil
 	}, deploy{triggers: on("a/{x}")})
 	for range 20 {
@@ -282,7 +282,7 @@ func TestSpill(t *testing.T) {
 	r.deploy("count", count, deploy{triggers: on("a/b")})
 	r.deploy("slow", func(_ context.Context, c *host.Calls) error {
 		<-gate
-		return count(nil, c)
+		return count(context.Background(), c)
 	}, deploy{triggers: on("a/b")})
 	r.send("a/b", "1", 1).wait(t, broker.Success)
 	if n, _ := r.store.QueueLen(); n != 1 {
@@ -314,10 +314,10 @@ func TestRetryThenDeadLetterThenRedrive(t *testing.T) {
 	r.deploy("f", func(_ context.Context, c *host.Calls) error {
 		attempts.Add(1)
 		if bad.Load() {
-			c.KVSet([]byte("n"), []byte("wrong"), 0)
+			_ = c.KVSet([]byte("n"), []byte("wrong"), 0)
 			return errors.New("boom")
 		}
-		return count(nil, c)
+		return count(context.Background(), c)
 	}, deploy{triggers: on("a/{x}"), retry: retry})
 	r.send("a/b", "payload", 1).wait(t, broker.Success)
 	until(t, "it is given up", func() bool { return len(r.letters()) == 1 })
@@ -497,7 +497,7 @@ func TestConflictsRerun(t *testing.T) {
 		if n%7 == 3 && len(c.Input()) > 1 {
 			return errors.New("fails on what it saw") // may be stale
 		}
-		c.KVSet([]byte("n"), []byte(strconv.Itoa(n+1)), 0)
+		_ = c.KVSet([]byte("n"), []byte(strconv.Itoa(n+1)), 0)
 		return nil
 	}, deploy{triggers: []function.Trigger{{MQTT: "a/{key}", OrderBy: "key"}}, limits: function.Limits{Concurrency: 8}})
 	const n = 200
@@ -520,13 +520,13 @@ func TestConflictsRerun(t *testing.T) {
 func TestChainsAndTheirEnd(t *testing.T) {
 	r := newRig(t, options{})
 	r.deploy("first", func(_ context.Context, c *host.Calls) error {
-		c.Publish([]byte("mid/x"), c.Input(), 1, 0)
+		_ = c.Publish([]byte("mid/x"), c.Input(), 1, 0)
 		return nil
 	}, deploy{triggers: on("in/x")})
 	r.deploy("second", count, deploy{triggers: on("mid/+")})
 	r.deploy("loop", func(_ context.Context, c *host.Calls) error {
-		c.Publish([]byte("loop"), c.Input(), 1, 0)
-		return count(nil, c)
+		_ = c.Publish([]byte("loop"), c.Input(), 1, 0)
+		return count(context.Background(), c)
 	}, deploy{triggers: on("loop")})
 	r.send("in/x", "1", 1).wait(t, broker.Success)
 	until(t, "the second has run", func() bool { return r.get("second", "n") == "1" })
@@ -545,7 +545,7 @@ func TestInvokeEffect(t *testing.T) {
 	r := newRig(t, options{})
 	r.deploy("target", count, deploy{})
 	r.deploy("caller", func(_ context.Context, c *host.Calls) error {
-		c.Invoke(c.Input(), []byte("x"))
+		_ = c.Invoke(c.Input(), []byte("x"))
 		return nil
 	}, deploy{triggers: on("a"), retry: function.Retry{Attempts: 1}, perms: function.Permissions{Invoke: []string{"target", "nobody"}}})
 	r.send("a", "target", 1).wait(t, broker.Success)
@@ -560,7 +560,7 @@ func TestInvokeEffect(t *testing.T) {
 func TestVolatileTouchesNoDisk(t *testing.T) {
 	r := newRig(t, options{})
 	r.deploy("f", func(_ context.Context, c *host.Calls) error {
-		c.Publish([]byte("out"), c.Input(), 0, 0)
+		_ = c.Publish([]byte("out"), c.Input(), 0, 0)
 		return nil
 	}, deploy{triggers: on("a")})
 	before := r.store.Stats().Commits
@@ -635,7 +635,7 @@ func TestDeployUnderLoad(t *testing.T) {
 			used.Add(1)
 			i, _ := strconv.Atoi(string(c.Input()))
 			seen[i].Add(1)
-			return count(nil, c)
+			return count(context.Background(), c)
 		}, deploy{version: v, triggers: on("a/+"), retire: func() { retired.Add(1) }})
 	}
 	put(1)
@@ -699,7 +699,7 @@ func TestCommitErrors(t *testing.T) {
 		if flaky.Load()%11 == 0 {
 			time.Sleep(4 * time.Millisecond)
 		}
-		return count(nil, c)
+		return count(context.Background(), c)
 	}, deploy{triggers: on("a/+"), retry: function.Retry{Backoff: function.Duration(time.Millisecond), Attempts: 50}})
 	const events = 200
 	window := make(chan struct{}, 8)
@@ -766,7 +766,7 @@ func TestInvokeAnswersAfterCommit(t *testing.T) {
 			return errors.New("boom")
 		}
 		c.SetOutput(append([]byte("got "), c.Input()...))
-		return count(nil, c)
+		return count(context.Background(), c)
 	}, deploy{version: 7})
 	ctx := context.Background()
 	ev := func(data string) *event.Event {
@@ -827,7 +827,7 @@ func TestRemovedFunctionKeepsItsEvents(t *testing.T) {
 func TestUsage(t *testing.T) {
 	r := newRig(t, options{})
 	r.deploy("f", func(_ context.Context, c *host.Calls) error {
-		c.Publish([]byte("out"), []byte("four"), 0, 0)
+		_ = c.Publish([]byte("out"), []byte("four"), 0, 0)
 		if string(c.Input()) == "bad" {
 			return errors.New("boom")
 		}
@@ -867,7 +867,7 @@ func TestCloseSpills(t *testing.T) {
 	r.deploy("f", func(_ context.Context, c *host.Calls) error {
 		entered <- struct{}{}
 		<-gate
-		return count(nil, c)
+		return count(context.Background(), c)
 	}, deploy{triggers: on("a"), limits: function.Limits{Concurrency: 1}})
 	first := r.send("a", "1", 1)
 	<-entered
@@ -897,7 +897,7 @@ func TestConflictWithinOneEvent(t *testing.T) {
 	both := func(_ context.Context, c *host.Calls) error {
 		v, _ := c.KVGet([]byte("shared:n"))
 		n, _ := strconv.Atoi(string(v))
-		c.KVSet([]byte("shared:n"), []byte(strconv.Itoa(n+1)), 0)
+		_ = c.KVSet([]byte("shared:n"), []byte(strconv.Itoa(n+1)), 0)
 		return nil
 	}
 	r.deploy("f", both, deploy{triggers: on("a"), perms: perms})
@@ -962,8 +962,8 @@ func TestBreakerPausesAndEnds(t *testing.T) {
 func TestStateQuotaFailsTheAttempt(t *testing.T) {
 	r := newRig(t, options{})
 	r.deploy("f", func(_ context.Context, c *host.Calls) error {
-		c.KVSet([]byte("k"), make([]byte, 600), 0)
-		c.KVSet([]byte("l"), make([]byte, 600), 0)
+		_ = c.KVSet([]byte("k"), make([]byte, 600), 0)
+		_ = c.KVSet([]byte("l"), make([]byte, 600), 0)
 		return nil
 	}, deploy{triggers: on("a"), limits: function.Limits{State: 1000}, retry: function.Retry{Attempts: 1}})
 	r.send("a", "x", 1).wait(t, broker.Success)

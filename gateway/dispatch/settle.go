@@ -249,8 +249,7 @@ func (d *Dispatcher) sealed(t *task, metered bool) {
 
 // settled follows the commit of a task that was sealed alone, or its loss.
 func (d *Dispatcher) settled(t *task, err error) {
-	t.sealing.Lock() // until the sealer is done with it
-	t.sealing.Unlock()
+	await(&t.sealing)
 	if err != nil {
 		d.undelivered(t)
 		d.rolledBack(t)

@@ -12,8 +12,10 @@ import (
 // Whatever is in the file, decoding it ends, and what decodes encodes to
 // something that decodes to the same.
 func FuzzDecodeEvent(f *testing.F) {
-	f.Add(appendEvent(nil, &event.Event{ID: "1", Source: "/s", Type: "t", Time: time.UnixMicro(5), Data: []byte("x"), Hops: 3, Retained: true,
-		Extensions: map[string]string{"a": "b"}}, []Param{{"field", "3"}}))
+	f.Add(appendEvent(nil, &event.Event{
+		ID: "1", Source: "/s", Type: "t", Time: time.UnixMicro(5), Data: []byte("x"), Hops: 3, Retained: true,
+		Extensions: map[string]string{"a": "b"},
+	}, []Param{{"field", "3"}}))
 	f.Add([]byte{eventFormat})
 	f.Add([]byte{eventFormat, 0, 0xff, 0xff, 0xff, 0xff, 0x0f})
 	f.Fuzz(func(t *testing.T, b []byte) {

@@ -56,7 +56,7 @@ func (s *Store) DeadLetters(ctx context.Context, function string, after int64, l
 	if err != nil {
 		return nil, fmt.Errorf("list dead letters: %w", err)
 	}
-	defer rows.Close()
+	defer func() { _ = rows.Close() }()
 	var out []DeadLetter
 	for rows.Next() {
 		var l DeadLetter
@@ -159,7 +159,7 @@ func (s *Store) BlockedKeys(ctx context.Context) ([]DeadLetter, error) {
 	if err != nil {
 		return nil, fmt.Errorf("list blocked keys: %w", err)
 	}
-	defer rows.Close()
+	defer func() { _ = rows.Close() }()
 	var out []DeadLetter
 	for rows.Next() {
 		l := DeadLetter{Blocks: true}

@@ -73,7 +73,7 @@ func (s *Store) Devices(ctx context.Context) ([]Device, error) {
 	if err != nil {
 		return nil, fmt.Errorf("list devices: %w", err)
 	}
-	defer rows.Close()
+	defer func() { _ = rows.Close() }()
 	var out []Device
 	for rows.Next() {
 		d, err := scanDevice(rows.Scan)

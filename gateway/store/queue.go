@@ -172,7 +172,7 @@ func (s *Store) QueuedRows(ctx context.Context, fn func(*QueueRow) error) error 
 	if err != nil {
 		return fmt.Errorf("read queue: %w", err)
 	}
-	defer rows.Close()
+	defer func() { _ = rows.Close() }()
 	for rows.Next() {
 		var r QueueRow
 		var arrived, due, size int64

@@ -28,7 +28,7 @@ func (s *Store) openReader() (r *reader, err error) {
 	}
 	defer func() {
 		if err != nil {
-			r.db.Close()
+			_ = r.db.Close()
 		}
 	}()
 	r.db.SetMaxOpenConns(readers)
@@ -44,7 +44,7 @@ func (s *Store) openReader() (r *reader, err error) {
 			AND (expires IS NULL OR expires > ?4) ORDER BY key LIMIT ?5`},
 		{&r.event, `SELECT event FROM queue WHERE id = ?`},
 	} {
-		if *p.stmt, err = r.db.Prepare(p.sql); err != nil {
+		if *p.stmt, err = r.db.PrepareContext(context.Background(), p.sql); err != nil {
 			return nil, fmt.Errorf("prepare %q: %w", p.sql, err)
 		}
 	}
@@ -54,7 +54,7 @@ func (s *Store) openReader() (r *reader, err error) {
 // get reads one key.
 func (r *reader) get(k kvKey) (*entry, error) {
 	e := &entry{kvKey: k}
-	err := r.getKey.QueryRow(k.ns, k.key).Scan(&e.value, &e.expires)
+	err := r.getKey.QueryRowContext(context.Background(), k.ns, k.key).Scan(&e.value, &e.expires)
 	switch {
 	case errors.Is(err, sql.ErrNoRows):
 	case err != nil:
@@ -71,11 +71,11 @@ func (r *reader) list(ns uint32, prefix, after string, limit int, now int64) ([]
 	if after != "" && after >= prefix {
 		stmt, from = r.keysFrom, after
 	}
-	rows, err := stmt.Query(ns, from, prefixEnd(prefix), now, limit)
+	rows, err := stmt.QueryContext(context.Background(), ns, from, prefixEnd(prefix), now, limit)
 	if err != nil {
 		return nil, err
 	}
-	defer rows.Close()
+	defer func() { _ = rows.Close() }()
 	var keys []string
 	for rows.Next() {
 		var k string
@@ -106,7 +106,7 @@ func (r *reader) sessions(ctx context.Context) (recs []broker.SessionRecord, ids
 	if err != nil {
 		return nil, nil, err
 	}
-	defer rows.Close()
+	defer func() { _ = rows.Close() }()
 	for rows.Next() {
 		var rec broker.SessionRecord
 		var id, epoch, expiry int64

@@ -58,7 +58,7 @@ func (s *Store) Seal(u *Unit) (Ticket, error) {
 	changes := u.changes()
 	s.mu.Lock()
 	t, err := s.trySealLocked(u, sc, changes)
-	for err == errMissing {
+	for errors.Is(err, errMissing) {
 		if err = s.loadMissing(sc); err == nil {
 			t, err = s.trySealLocked(u, sc, changes)
 		}

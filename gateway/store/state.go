@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -91,7 +92,7 @@ func (s *Store) sweepBatch(ctx context.Context, batch int) (int, error) {
 	if err != nil {
 		return 0, fmt.Errorf("find expired keys: %w", err)
 	}
-	defer rows.Close()
+	defer func() { _ = rows.Close() }()
 	var keys []kvKey
 	for rows.Next() {
 		var k kvKey
@@ -126,7 +127,8 @@ func (s *Store) sweepBatch(ctx context.Context, batch int) (int, error) {
 	}
 	u.Slots = append(u.Slots, Slot{View: v, Writes: writes})
 	err = s.sealAndWait(ctx, u)
-	if _, conflict := err.(*ConflictError); conflict {
+	var conflict *ConflictError
+	if errors.As(err, &conflict) {
 		return 0, nil
 	}
 	return len(writes), err

@@ -145,13 +145,13 @@ func (s *Store) Close(ctx context.Context) error {
 // release closes files, in an order that leaves no write-ahead log behind.
 func (s *Store) release() {
 	if s.reader != nil {
-		s.reader.db.Close()
+		_ = s.reader.db.Close()
 	}
 	if s.writer != nil {
 		s.writer.close()
 	}
 	if s.lock != nil {
-		s.lock.Close()
+		_ = s.lock.Close()
 	}
 }
 
@@ -161,7 +161,7 @@ func lockFile(path string) (*os.File, error) {
 		return nil, err
 	}
 	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
-		f.Close()
+		_ = f.Close()
 		return nil, fmt.Errorf("%s is held by another gateway: stop it first (%w)", path, err)
 	}
 	return f, nil
@@ -235,7 +235,7 @@ func (s *Store) loadDisk(ctx context.Context) (*diskState, error) {
 		if err != nil {
 			return err
 		}
-		defer rows.Close()
+		defer func() { _ = rows.Close() }()
 		for rows.Next() {
 			if err := each(rows); err != nil {
 				return err
@@ -373,7 +373,7 @@ func (s *Store) checkDisk() {
 	if err := unix.Statfs(filepath.Dir(s.cfg.Path), &fs); err != nil {
 		return
 	}
-	low := int64(fs.Bavail)*int64(fs.Bsize) < s.cfg.MinFreeBytes
+	low := int64(fs.Bavail)*fs.Bsize < s.cfg.MinFreeBytes
 	s.mu.Lock()
 	changed := s.queue.lowDisk != low
 	s.queue.lowDisk = low

@@ -62,7 +62,7 @@ func crash(t testing.TB, path string) string {
 		if _, err := io.Copy(out, in); err != nil {
 			t.Fatal(err)
 		}
-		in.Close()
+		_ = in.Close()
 		if err := out.Close(); err != nil {
 			t.Fatal(err)
 		}
@@ -526,7 +526,7 @@ func TestOneGatewayPerFile(t *testing.T) {
 
 func TestClosed(t *testing.T) {
 	s := open(t, dbPath(t))
-	var got error = errors.New("not called")
+	got := errors.New("not called")
 	if _, err := s.Seal(&store.Unit{Slots: []store.Slot{{Writes: []function.Write{set("f", "a", "1")}}}, Done: func(err error) { got = err }}); err != nil {
 		t.Fatal(err)
 	}

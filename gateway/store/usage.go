@@ -76,7 +76,7 @@ func (s *Store) Usage(ctx context.Context, q UsageQuery) ([]usage.Rollup, error)
 	if err != nil {
 		return nil, fmt.Errorf("read usage: %w", err)
 	}
-	defer rows.Close()
+	defer func() { _ = rows.Close() }()
 	var out []usage.Rollup
 	for rows.Next() {
 		var r usage.Rollup

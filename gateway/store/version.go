@@ -124,7 +124,7 @@ func (s *Store) Versions(ctx context.Context, function string) ([]Version, error
 	if err != nil {
 		return nil, fmt.Errorf("list versions: %w", err)
 	}
-	defer rows.Close()
+	defer func() { _ = rows.Close() }()
 	var out []Version
 	for rows.Next() {
 		var v Version
@@ -154,7 +154,7 @@ func (s *Store) Aliases(ctx context.Context) ([]Alias, error) {
 	if err != nil {
 		return nil, fmt.Errorf("list aliases: %w", err)
 	}
-	defer rows.Close()
+	defer func() { _ = rows.Close() }()
 	var out []Alias
 	for rows.Next() {
 		var a Alias

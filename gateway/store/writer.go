@@ -83,17 +83,17 @@ func (s *Store) openWriter() (w *writer, err error) {
 func (w *writer) close() {
 	for _, st := range w.stmt {
 		if st != nil {
-			st.Close()
+			_ = st.Close()
 		}
 	}
 	if w.conn != nil {
-		w.conn.Close()
+		_ = w.conn.Close()
 	}
-	w.db.Close()
+	_ = w.db.Close()
 }
 
 func (w *writer) run(query string, args ...any) error {
-	_, err := w.stmt[query].Exec(args...)
+	_, err := w.stmt[query].ExecContext(context.Background(), args...)
 	return err
 }
 
@@ -160,7 +160,7 @@ type journalRow struct {
 }
 
 func (w *writer) oldestJournal(limit int) ([]journalRow, error) {
-	rows, err := w.stmt[sqlJournalOldest].Query(limit)
+	rows, err := w.stmt[sqlJournalOldest].QueryContext(context.Background(), limit)
 	if err != nil {
 		return nil, err
 	}
@@ -168,7 +168,7 @@ func (w *writer) oldestJournal(limit int) ([]journalRow, error) {
 }
 
 func scanJournal(rows *sql.Rows) ([]journalRow, error) {
-	defer rows.Close()
+	defer func() { _ = rows.Close() }()
 	var out []journalRow
 	for rows.Next() {
 		var r journalRow
@@ -246,7 +246,7 @@ func (w *writer) dead(g *group) error {
 			return nil
 		}
 		var size int64
-		if err := w.stmt[sqlDeadOldest].QueryRow().Scan(&size); err != nil {
+		if err := w.stmt[sqlDeadOldest].QueryRowContext(context.Background()).Scan(&size); err != nil {
 			return fmt.Errorf("drop oldest dead letter: %w", err)
 		}
 		s.mu.Lock()
