@@ -90,6 +90,7 @@ func errno(e abi.Errno) uint64 { return uint64(uint32(int32(e))) }
 func seconds(v uint64) time.Duration { return time.Duration(uint32(v)) * time.Second }
 func float(v uint64) float64         { return math.Float64frombits(v) }
 func level(v uint64) function.Level  { return function.Level(min(uint32(v), uint32(function.Error))) }
+
 func (h hostCall) unsupported(s []uint64) {
 	s[0] = errno(h.in.calls.Unsupported(h.call, h.bytes(s[0], s[1])))
 }

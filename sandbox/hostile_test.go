@@ -48,23 +48,35 @@ func hostiles() []hostile {
 	long := function.Limits{Fuel: 1 << 60, Timeout: function.Duration(30 * time.Millisecond)}
 	return []hostile{
 		{name: "endless loop", module: withHandler("", Forever(), I32(0)), limits: long, outcome: function.TimedOut, says: "limits.timeout"},
-		{name: "endless loop without much fuel", module: withHandler("", Forever(), I32(0)),
-			limits: function.Limits{Fuel: 1_000_000}, outcome: function.OutOfFuel, says: "limits.fuel"},
-		{name: "endless loop through a branch table", module: withHandler("", Loop(I32(0), Op(0x0e, 1, 0, 0)), I32(0)),
-			limits: long, outcome: function.TimedOut, says: "limits.timeout"},
-		{name: "endless loop that carries an operand", limits: long, outcome: function.TimedOut, says: "limits.timeout",
+		{
+			name: "endless loop without much fuel", module: withHandler("", Forever(), I32(0)),
+			limits: function.Limits{Fuel: 1_000_000}, outcome: function.OutOfFuel, says: "limits.fuel",
+		},
+		{
+			name: "endless loop through a branch table", module: withHandler("", Loop(I32(0), Op(0x0e, 1, 0, 0)), I32(0)),
+			limits: long, outcome: function.TimedOut, says: "limits.timeout",
+		},
+		{
+			name: "endless loop that carries an operand", limits: long, outcome: function.TimedOut, says: "limits.timeout",
 			module: func() []byte {
 				m := New(1)
 				t := m.Type("i", "i")
 				return m.Handler("", I32(1), Op(0x03, byte(t)), Br(0), Op(0x0b)).Bytes()
-			}},
-		{name: "memory bomb", outcome: function.OutOfMemory, says: "limits.memory is 16MiB",
-			module: withHandler("", Forever(I32(16), MemoryGrow, I32(-1), Op(0x46), If(Unreachable)), I32(0))},
-		{name: "bulk fill", limits: function.Limits{Fuel: 1 << 60, Memory: 16 << 20, Timeout: function.Duration(30 * time.Millisecond)},
+			},
+		},
+		{
+			name: "memory bomb", outcome: function.OutOfMemory, says: "limits.memory is 16MiB",
+			module: withHandler("", Forever(I32(16), MemoryGrow, I32(-1), Op(0x46), If(Unreachable)), I32(0)),
+		},
+		{
+			name: "bulk fill", limits: function.Limits{Fuel: 1 << 60, Memory: 16 << 20, Timeout: function.Duration(30 * time.Millisecond)},
 			outcome: function.TimedOut, says: "limits.timeout",
-			module: withHandler("", I32(200), MemoryGrow, Drop, Forever(I32(0), I32(7), I32(200*65536), MemoryFill), I32(0))},
-		{name: "bulk fill costs fuel", outcome: function.OutOfFuel, says: "limits.fuel", limits: function.Limits{Fuel: 10_000_000},
-			module: withHandler("", I32(200), MemoryGrow, Drop, Forever(I32(0), I32(7), I32(200*65536), MemoryFill), I32(0))},
+			module: withHandler("", I32(200), MemoryGrow, Drop, Forever(I32(0), I32(7), I32(200*65536), MemoryFill), I32(0)),
+		},
+		{
+			name: "bulk fill costs fuel", outcome: function.OutOfFuel, says: "limits.fuel", limits: function.Limits{Fuel: 10_000_000},
+			module: withHandler("", I32(200), MemoryGrow, Drop, Forever(I32(0), I32(7), I32(200*65536), MemoryFill), I32(0)),
+		},
 		{name: "deep recursion", outcome: function.OutOfStack, says: "out of stack", module: func() []byte {
 			m := New(1)
 			return m.Handler("", Call(2), I32(0)).Export("rec", m.Func("", "", "", Call(2))).Bytes()
@@ -75,16 +87,20 @@ func hostiles() []hostile {
 			m.Func("i", "", "", LocalGet(0), If(LocalGet(0), I32(1), Sub, Call(2), LocalGet(0), I32(1), Sub, Call(2)))
 			return m.Bytes()
 		}},
-		{name: "log flood", module: importing("headgate_v1", "log", "iii", "", true, I32(1), I32(0), I32(4096)),
-			limits: long, outcome: function.TimedOut, says: "dropped", check: logsBounded},
+		{
+			name: "log flood", module: importing("headgate_v1", "log", "iii", "", true, I32(1), I32(0), I32(4096)),
+			limits: long, outcome: function.TimedOut, says: "dropped", check: logsBounded,
+		},
 		{name: "stdout flood", module: func() []byte {
 			m := New(2)
 			write := m.Import("wasi_snapshot_preview1", "fd_write", "iiii", "i")
 			m.Data(0, "\x10\x00\x00\x00\x00\x80\x00\x00") // 32 KiB at 16
 			return m.Handler("", Forever(I32(1), I32(0), I32(1), I32(8), Call(write), Drop), I32(0)).Bytes()
 		}, limits: long, outcome: function.TimedOut, says: "dropped", check: logsBounded},
-		{name: "publish storm", module: importing("headgate_v1", "publish", "iiiiii", "i", true, I32(0), I32(12), I32(0), I32(8), I32(0), I32(0)),
-			limits: long, outcome: function.TimedOut, says: "limits.effects", check: effectsBounded},
+		{
+			name: "publish storm", module: importing("headgate_v1", "publish", "iiiiii", "i", true, I32(0), I32(12), I32(0), I32(8), I32(0), I32(0)),
+			limits: long, outcome: function.TimedOut, says: "limits.effects", check: effectsBounded,
+		},
 		{name: "state flood", module: func() []byte {
 			m := New(2)
 			set := m.Import("headgate_v1", "kv_set", "iiiii", "i")
@@ -92,20 +108,28 @@ func hostiles() []hostile {
 				I32(100), LocalGet(0), I32(0x0f0f0f0f), Op(0x71), I32(0x40404040), Op(0x72), Store32(0),
 				I32(100), I32(4), I32(0), I32(65536), I32(0), Call(set), Drop), I32(0)).Bytes()
 		}, limits: long, outcome: function.TimedOut, says: "limits.effect_bytes", check: effectsBounded},
-		{name: "huge output", module: importing("headgate_v1", "output", "ii", "", false, I32(0), I32(131072)),
-			limits: function.Limits{Output: 65536}, outcome: function.Failed, says: "limits.output"},
-		{name: "pointer outside memory", module: importing("headgate_v1", "output", "ii", "", false, I32(-8), I32(64)),
-			outcome: function.Trapped, says: "outside the guest's memory"},
+		{
+			name: "huge output", module: importing("headgate_v1", "output", "ii", "", false, I32(0), I32(131072)),
+			limits: function.Limits{Output: 65536}, outcome: function.Failed, says: "limits.output",
+		},
+		{
+			name: "pointer outside memory", module: importing("headgate_v1", "output", "ii", "", false, I32(-8), I32(64)),
+			outcome: function.Trapped, says: "outside the guest's memory",
+		},
 		{name: "never-returning host call", limits: long, outcome: function.TimedOut, says: "limits.timeout", module: func() []byte {
 			m := New(1) // sleep for 2^62 ns
 			poll := m.Import("wasi_snapshot_preview1", "poll_oneoff", "iiii", "i")
 			m.Data(24, "\x00\x00\x00\x00\x00\x00\x00\x40")
 			return m.Handler("", I32(0), I32(100), I32(1), I32(200), Call(poll), Drop, I32(0)).Bytes()
 		}},
-		{name: "random flood", module: importing("headgate_v1", "random", "ii", "", true, I32(0), I32(131072)),
-			limits: long, outcome: function.TimedOut, says: "limits.timeout"},
-		{name: "exit", module: importing("wasi_snapshot_preview1", "proc_exit", "i", "", false, I32(3)),
-			outcome: function.Trapped, says: "exited with code 3"},
+		{
+			name: "random flood", module: importing("headgate_v1", "random", "ii", "", true, I32(0), I32(131072)),
+			limits: long, outcome: function.TimedOut, says: "limits.timeout",
+		},
+		{
+			name: "exit", module: importing("wasi_snapshot_preview1", "proc_exit", "i", "", false, I32(3)),
+			outcome: function.Trapped, says: "exited with code 3",
+		},
 		{name: "table writes", outcome: function.OK, module: func() []byte {
 			// Table entry 0 is an answer of 1; every call puts 2 there.
 			m := New(1)

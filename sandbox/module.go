@@ -64,8 +64,10 @@ type Module struct {
 // section or line to blame and say what to do.
 func (e *Engine) Compile(ctx context.Context, code Code, limits function.Limits, setup Setup) (*Module, error) {
 	limits = limits.WithDefaults()
-	m := &Module{engine: e, name: code.Name, limits: limits, setup: setup,
-		grant: host.NewGrant(code.Name, function.Permissions{}, limits, setup.Config, nil)}
+	m := &Module{
+		engine: e, name: code.Name, limits: limits, setup: setup,
+		grant: host.NewGrant(code.Name, function.Permissions{}, limits, setup.Config, nil),
+	}
 	e.compiling.Lock()
 	err := m.compile(ctx, code)
 	e.compiling.Unlock()
@@ -169,8 +171,10 @@ func checkNative(c *compiled, limits function.Limits) error {
 		results []api.ValueType
 		must    bool
 	}{
-		{abi.ExportMarker, nil, true}, {abi.ExportHandle, []api.ValueType{api.ValueTypeI32}, true},
-		{abi.ExportInit, []api.ValueType{api.ValueTypeI32}, false}, {abi.ExportInitialize, nil, false},
+		{abi.ExportMarker, nil, true},
+		{abi.ExportHandle, []api.ValueType{api.ValueTypeI32}, true},
+		{abi.ExportInit, []api.ValueType{api.ValueTypeI32}, false},
+		{abi.ExportInitialize, nil, false},
 	}
 	for _, x := range checks {
 		f := exports[x.name]

@@ -58,8 +58,10 @@ func typeNames(types []abi.Type) []string {
 }
 
 func current() vectors {
-	v := vectors{Module: abi.Module, Errnos: map[string]int32{},
-		Exports: []string{abi.ExportMarker, abi.ExportHandle, abi.ExportInit, abi.ExportInitialize, abi.ExportMemory}}
+	v := vectors{
+		Module: abi.Module, Errnos: map[string]int32{},
+		Exports: []string{abi.ExportMarker, abi.ExportHandle, abi.ExportInit, abi.ExportInitialize, abi.ExportMemory},
+	}
 	for _, e := range abi.Errnos {
 		v.Errnos[e.Name] = int32(e.Errno)
 	}
@@ -69,8 +71,10 @@ func current() vectors {
 	for qos := range 3 {
 		v.Flags = append(v.Flags, vectorFlags{qos, false, uint32(qos)}, vectorFlags{qos, true, uint32(qos) | abi.PublishRetain})
 	}
-	for _, page := range []string{"00000000", "01000000" + "03000000" + hex.EncodeToString([]byte("a/b")),
-		"00000000" + "00000000" + "02000000" + hex.EncodeToString([]byte("é")), "05000000" + "ff000000" + "61"} {
+	for _, page := range []string{
+		"00000000", "01000000" + "03000000" + hex.EncodeToString([]byte("a/b")),
+		"00000000" + "00000000" + "02000000" + hex.EncodeToString([]byte("é")), "05000000" + "ff000000" + "61",
+	} {
 		raw, _ := hex.DecodeString(page)
 		next, keys := abi.ParsePage(raw)
 		v.Pages = append(v.Pages, vectorPage{page, next, keys})
@@ -153,8 +157,10 @@ func TestGoSDK(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	names := map[string]string{"NOT_FOUND": "ErrNotFound", "DENIED": "ErrDenied", "LIMIT": "ErrLimit",
-		"INVALID": "ErrInvalid", "UNSUPPORTED": "ErrUnsupported", "UNAVAILABLE": "ErrUnavailable"}
+	names := map[string]string{
+		"NOT_FOUND": "ErrNotFound", "DENIED": "ErrDenied", "LIMIT": "ErrLimit",
+		"INVALID": "ErrInvalid", "UNSUPPORTED": "ErrUnsupported", "UNAVAILABLE": "ErrUnavailable",
+	}
 	for _, e := range abi.Errnos {
 		if !regexp.MustCompile(names[e.Name] + ` +Errno = ` + strconv.Itoa(int(e.Errno)) + `\b`).Match(context) {
 			t.Errorf("%s = %d is missing", names[e.Name], e.Errno)

@@ -302,7 +302,7 @@ func (c *Calls) ReadRandom(dst []byte) {
 		}
 		j.seeded = true
 	}
-	j.random.Read(dst)
+	_, _ = j.random.Read(dst) // it never fails
 }
 
 // Metric keeps one value.
@@ -311,7 +311,8 @@ func (c *Calls) Metric(name []byte, value float64) {
 		return
 	}
 	if len(c.metrics) == abi.MaxMetrics {
-		c.refuse(abi.Limit, "metric %s: %d values reported already", name, abi.MaxMetrics)
+		// A metric has no answer: the refusal is in the log.
+		_ = c.refuse(abi.Limit, "metric %s: %d values reported already", name, abi.MaxMetrics)
 		return
 	}
 	c.metrics = append(c.metrics, Metric{string(name), value})

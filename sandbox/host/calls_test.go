@@ -41,8 +41,10 @@ func (denyAlarms) MayPublish(topic string) error {
 }
 
 func newCalls(in host.Invocation, limits function.Limits) *host.Calls {
-	perms := function.Permissions{Enqueue: []string{"jobs"}, Invoke: []string{"other"},
-		State: function.StatePermissions{Read: []string{"weather"}, Write: []string{"shared"}}}
+	perms := function.Permissions{
+		Enqueue: []string{"jobs"}, Invoke: []string{"other"},
+		State: function.StatePermissions{Read: []string{"weather"}, Write: []string{"shared"}},
+	}
 	c := &host.Calls{}
 	c.Reset(host.NewGrant("irrigate", perms, limits, nil, denyAlarms{}), in)
 	return c

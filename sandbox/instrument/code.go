@@ -44,8 +44,10 @@ type bodyWriter struct {
 func (rw *rewriter) rewriteBody(out []byte, index int, body []byte) ([]byte, error) {
 	m := rw.m
 	w := &rw.body
-	*w = bodyWriter{m: m, rw: rw, r: &reader{data: body}, typ: m.types[m.funcs[index]],
-		out: w.out[:0], stretch: w.stretch[:0], frames: w.frames[:0]}
+	*w = bodyWriter{
+		m: m, rw: rw, r: &reader{data: body}, typ: m.types[m.funcs[index]],
+		out: w.out[:0], stretch: w.stretch[:0], frames: w.frames[:0],
+	}
 	groups := w.r.count()
 	groupsStart := w.r.pos
 	locals := uint64(len(w.typ.params))

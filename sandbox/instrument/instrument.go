@@ -122,7 +122,7 @@ func (m *module) report() *Report {
 
 // functionType returns the type of the function with the original's index i.
 func (m *module) functionType(i uint32) (funcType, bool) {
-	t := uint32(0)
+	var t uint32
 	switch n := uint32(len(m.imports)); {
 	case i < n:
 		t = m.importTyp[i]

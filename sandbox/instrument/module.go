@@ -102,6 +102,11 @@ func faultf(where, format string, args ...any) error {
 	return &Error{Where: where, Problem: fmt.Sprintf(format, args...)}
 }
 
+// malformed is the fault of a section that its reader could not follow.
+func malformed(section byte, r *reader) error {
+	return faultf(sectionNames[section]+" section", "malformed: %v", r.err)
+}
+
 // parse reads the structure of a module and refuses what cannot be metered,
 // bounded or reset. It allocates in proportion to the module's size, whatever
 // the module claims, and follows every count to its elements: a validator
@@ -119,10 +124,18 @@ func parse(wasm []byte) (*module, error) {
 		id    byte
 		parse func(*reader) error
 	}{
-		{secType, m.parseTypes}, {secImport, m.parseImports}, {secFunction, m.parseFunctions},
-		{secTable, m.parseTables}, {secMemory, m.parseMemory}, {secGlobal, m.parseGlobals},
-		{secExport, m.parseExports}, {secStart, m.parseStart}, {secElement, m.parseElements},
-		{secDataCount, parseDataCount}, {secCode, m.parseCode}, {secData, parseData},
+		{secType, m.parseTypes},
+		{secImport, m.parseImports},
+		{secFunction, m.parseFunctions},
+		{secTable, m.parseTables},
+		{secMemory, m.parseMemory},
+		{secGlobal, m.parseGlobals},
+		{secExport, m.parseExports},
+		{secStart, m.parseStart},
+		{secElement, m.parseElements},
+		{secDataCount, parseDataCount},
+		{secCode, m.parseCode},
+		{secData, parseData},
 	}
 	m.original = m.sections
 	for _, s := range steps {
@@ -130,15 +143,14 @@ func parse(wasm []byte) (*module, error) {
 			continue
 		}
 		r := &reader{data: m.sections[s.id]}
-		where := sectionNames[s.id] + " section"
 		if err := s.parse(r); err != nil {
 			return nil, err
 		}
 		if r.err != nil {
-			return nil, faultf(where, "malformed: %v", r.err)
+			return nil, malformed(s.id, r)
 		}
 		if r.more() {
-			return nil, faultf(where, "malformed: %d bytes too many", len(r.data)-r.pos)
+			return nil, faultf(sectionNames[s.id]+" section", "malformed: %d bytes too many", len(r.data)-r.pos)
 		}
 	}
 	if len(m.bodies) != len(m.funcs) {
@@ -194,7 +206,7 @@ func (m *module) parseImports(r *reader) error {
 		imp := Import{Module: r.name(), Name: r.name()}
 		kind := r.byte()
 		if r.err != nil {
-			return nil
+			return malformed(secImport, r)
 		}
 		where := fmt.Sprintf("import %s.%s", imp.Module, imp.Name)
 		if imp.Module == reservedModule {
@@ -291,7 +303,7 @@ func (m *module) parseExports(r *reader) error {
 	for i := 0; i < n && r.err == nil; i++ {
 		e := export{name: r.name(), kind: r.byte(), index: r.u32()}
 		if r.err != nil {
-			return nil
+			return malformed(secExport, r)
 		}
 		if len(e.name) >= len(reservedPrefix) && e.name[:len(reservedPrefix)] == reservedPrefix {
 			return faultf(fmt.Sprintf("export %q", e.name), "names that start with %q belong to the gateway: rename it", reservedPrefix)

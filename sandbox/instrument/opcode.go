@@ -65,9 +65,18 @@ var numericSpans = []struct {
 	last byte
 	effect
 }{
-	{0x45, effect{1, 1}}, {0x4f, effect{2, 1}}, {0x50, effect{1, 1}}, {0x66, effect{2, 1}},
-	{0x69, effect{1, 1}}, {0x78, effect{2, 1}}, {0x7b, effect{1, 1}}, {0x8a, effect{2, 1}},
-	{0x91, effect{1, 1}}, {0x98, effect{2, 1}}, {0x9f, effect{1, 1}}, {0xa6, effect{2, 1}},
+	{0x45, effect{1, 1}},
+	{0x4f, effect{2, 1}},
+	{0x50, effect{1, 1}},
+	{0x66, effect{2, 1}},
+	{0x69, effect{1, 1}},
+	{0x78, effect{2, 1}},
+	{0x7b, effect{1, 1}},
+	{0x8a, effect{2, 1}},
+	{0x91, effect{1, 1}},
+	{0x98, effect{2, 1}},
+	{0x9f, effect{1, 1}},
+	{0xa6, effect{2, 1}},
 	{0xc4, effect{1, 1}},
 }
 

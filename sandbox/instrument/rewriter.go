@@ -39,6 +39,7 @@ func (rw *rewriter) remap(i uint32) uint32 {
 }
 
 func (rw *rewriter) appendGet(b []byte, g uint32) []byte { return appendU32(append(b, opGlobalGet), g) }
+
 func (rw *rewriter) appendSet(b []byte, g uint32) []byte { return appendU32(append(b, opGlobalSet), g) }
 
 // appendCharge writes fuel -= cost.
@@ -179,7 +180,9 @@ func (rw *rewriter) globals() []byte {
 func (rw *rewriter) exports() []byte {
 	m := rw.m
 	add := []export{
-		{FuelExport, kindGlobal, rw.fuel}, {FloorExport, kindGlobal, rw.floor}, {StackExport, kindGlobal, rw.stack},
+		{FuelExport, kindGlobal, rw.fuel},
+		{FloorExport, kindGlobal, rw.floor},
+		{StackExport, kindGlobal, rw.stack},
 		{LowExport, kindGlobal, rw.low},
 	}
 	for i, g := range m.globals {

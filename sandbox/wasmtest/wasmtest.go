@@ -206,21 +206,41 @@ func Op(b ...byte) Code { return Code(b) }
 
 func op1(op byte, v uint32) Code { return append(Code{op}, U32(v)...) }
 
-// Instructions.
-func I32(v int32) Code          { return append(Code{0x41}, S64(int64(v))...) }
-func I64(v int64) Code          { return append(Code{0x42}, S64(v)...) }
-func F64(v float64) Code        { return binary.LittleEndian.AppendUint64(Code{0x44}, math.Float64bits(v)) }
-func Call(f uint32) Code        { return op1(0x10, f) }
-func LocalGet(i uint32) Code    { return op1(0x20, i) }
-func LocalSet(i uint32) Code    { return op1(0x21, i) }
-func GlobalGet(i uint32) Code   { return op1(0x23, i) }
-func GlobalSet(i uint32) Code   { return op1(0x24, i) }
-func Br(depth uint32) Code      { return op1(0x0c, depth) }
-func BrIf(depth uint32) Code    { return op1(0x0d, depth) }
+// I32 pushes a constant.
+func I32(v int32) Code { return append(Code{0x41}, S64(int64(v))...) }
+
+// I64 pushes a constant.
+func I64(v int64) Code { return append(Code{0x42}, S64(v)...) }
+
+// F64 pushes a constant.
+func F64(v float64) Code { return binary.LittleEndian.AppendUint64(Code{0x44}, math.Float64bits(v)) }
+
+// Call calls the function with index f, imports first.
+func Call(f uint32) Code { return op1(0x10, f) }
+
+// LocalGet pushes a local, parameters first.
+func LocalGet(i uint32) Code { return op1(0x20, i) }
+
+// LocalSet pops into a local.
+func LocalSet(i uint32) Code { return op1(0x21, i) }
+
+// GlobalGet pushes a global.
+func GlobalGet(i uint32) Code { return op1(0x23, i) }
+
+// GlobalSet pops into a global.
+func GlobalSet(i uint32) Code { return op1(0x24, i) }
+
+// Br leaves depth blocks, or goes to the head of a loop.
+func Br(depth uint32) Code { return op1(0x0c, depth) }
+
+// BrIf is Br if the popped value is not zero.
+func BrIf(depth uint32) Code { return op1(0x0d, depth) }
+
+// Load32 pops an address and pushes the i32 there.
 func Load32(offset uint32) Code { return append(Code{0x28, 2}, U32(offset)...) }
-func Store32(offset uint32) Code {
-	return append(Code{0x36, 2}, U32(offset)...)
-}
+
+// Store32 pops an i32 and an address, and stores it there.
+func Store32(offset uint32) Code { return append(Code{0x36, 2}, U32(offset)...) }
 
 // Instructions without immediates.
 var (
@@ -237,10 +257,14 @@ var (
 	MemoryCopy  = Op(0xfc, 10, 0, 0)
 )
 
-// Block, Loop and If are blocks without operands and results.
+// Block is a block without operands and results: Br leaves it.
 func Block(body ...Code) Code { return block(0x02, body) }
-func Loop(body ...Code) Code  { return block(0x03, body) }
-func If(body ...Code) Code    { return block(0x04, body) }
+
+// Loop is a loop without operands and results: Br starts it again.
+func Loop(body ...Code) Code { return block(0x03, body) }
+
+// If runs body if the popped value is not zero.
+func If(body ...Code) Code { return block(0x04, body) }
 
 func block(op byte, body []Code) Code {
 	return Join(Code{op, 0x40}, Join(body...), Code{0x0b})

@@ -233,8 +233,10 @@ func cCommand(path, tmp, out string, _ bool) (command, error) {
 	}
 	return command{
 		dir: filepath.Dir(abs),
-		args: []string{"clang", "--target=wasm32-wasi", "-mexec-model=reactor", "-O2", "-Wall", "-I", tmp,
-			fmt.Sprintf("-Wl,--stack-first,-z,stack-size=%d", cStackBytes), "-Wl,--strip-debug", "-o", out, abs},
+		args: []string{
+			"clang", "--target=wasm32-wasi", "-mexec-model=reactor", "-O2", "-Wall", "-I", tmp,
+			fmt.Sprintf("-Wl,--stack-first,-z,stack-size=%d", cStackBytes), "-Wl,--strip-debug", "-o", out, abs,
+		},
 		install: "install clang, its WebAssembly linker and a C library (Debian: apt install clang lld wasi-libc libclang-rt-dev-wasm32)",
 	}, nil
 }

@@ -71,19 +71,6 @@ func HandleJSON[T any](f func(*Context, T) error) {
 // available yet.
 func Warm(f func()) { warmUps = append(warmUps, f) }
 
-// serve runs the handler on the current event.
-func serve() int32 {
-	if handler == nil {
-		setError([]byte("no handler: call headgate.Handle from an init function"))
-		return 1
-	}
-	if err := handler(&Context{}); err != nil {
-		setError([]byte(err.Error()))
-		return 1
-	}
-	return 0
-}
-
 // Context is one event and what its handler may do. It is valid until the
 // handler returns.
 type Context struct {

@@ -11,8 +11,20 @@ import (
 //go:wasmexport headgate_abi_v1
 func abi() {}
 
+// handle runs the handler on the current event.
+//
 //go:wasmexport headgate_handle
-func handle() int32 { return serve() }
+func handle() int32 {
+	if handler == nil {
+		setError([]byte("no handler: call headgate.Handle from an init function"))
+		return 1
+	}
+	if err := handler(&Context{}); err != nil {
+		setError([]byte(err.Error()))
+		return 1
+	}
+	return 0
+}
 
 // warmBytes is how much heap is made before the clean state is taken. A
 // handler that needs no more never grows its memory, and an instance that
@@ -114,9 +126,11 @@ func kvDel(k []byte) int32 { return hostKVDel(ptr(k), size(k)) }
 func kvList(p []byte, cursor uint32, dst []byte) int32 {
 	return hostKVList(ptr(p), size(p), cursor, ptr(dst), size(dst))
 }
+
 func publish(t, p []byte, flags, expiry uint32) int32 {
 	return hostPublish(ptr(t), size(t), ptr(p), size(p), flags, expiry)
 }
+
 func enqueue(q, p []byte, delay uint32) int32 {
 	return hostEnqueue(ptr(q), size(q), ptr(p), size(p), delay)
 }

@@ -1,3 +1,5 @@
+//go:build !wasip1
+
 package headgate
 
 import (
@@ -75,8 +77,10 @@ func TestRun(t *testing.T) {
 			return err
 		}
 		return ctx.Publish("farm/"+ctx.Param("field")+"/valve", "open", QoS(1), Expiry(90*time.Second))
-	}, Test{Data: []byte(`{"moisture":20}`), Meta: map[string]string{"params.field": "3"},
-		Config: map[string]string{"target": "30"}, State: map[string][]byte{"runs": []byte("41")}})
+	}, Test{
+		Data: []byte(`{"moisture":20}`), Meta: map[string]string{"params.field": "3"},
+		Config: map[string]string{"target": "30"}, State: map[string][]byte{"runs": []byte("41")},
+	})
 	if out.Err != nil || string(out.State["runs"]) != "42" || out.Metrics["moisture"] != 20 || len(out.Logs) != 1 {
 		t.Errorf("%+v", out)
 	}

@@ -77,7 +77,6 @@ func give(dst, v []byte) int32 {
 func inputLen() int32            { return int32(len(host.test.Data)) }
 func inputRead(dst []byte) int32 { return give(dst, host.test.Data) }
 func output(b []byte)            { host.out.Output = bytes.Clone(b) }
-func setError([]byte)            {}
 
 func outputMeta(k, v []byte) int32 {
 	host.out.OutputMeta[string(k)] = string(v)
@@ -141,8 +140,10 @@ func kvList(p []byte, _ uint32, dst []byte) int32 {
 }
 
 func publish(t, p []byte, flags, expiry uint32) int32 {
-	host.out.Published = append(host.out.Published, Message{Name: string(t), Payload: bytes.Clone(p),
-		QoS: byte(flags & 3), Retain: flags&4 != 0, Expiry: time.Duration(expiry) * time.Second})
+	host.out.Published = append(host.out.Published, Message{
+		Name: string(t), Payload: bytes.Clone(p),
+		QoS: byte(flags & 3), Retain: flags&4 != 0, Expiry: time.Duration(expiry) * time.Second,
+	})
 	return 0
 }
 
