@@ -45,7 +45,7 @@ func (o observer) Invoked(r *dispatch.Record) {
 func invocation(r *dispatch.Record) api.Invocation {
 	i := api.Invocation{
 		Time: r.At, Function: r.Function, Version: r.Version, EventID: r.EventID, Subject: r.Subject, Attempt: r.Attempt,
-		Outcome: r.Outcome.String(), Error: r.Error, Duration: r.Duration, Fuel: r.Fuel, ColdStart: r.ColdStart,
+		Outcome: r.Outcome.String(), Error: r.Error, Duration: r.Duration, Fuel: r.Fuel, FuelLimit: r.FuelLimit, ColdStart: r.ColdStart,
 	}
 	if r.Effects != nil && r.Outcome == function.OK {
 		i.Writes = len(r.Effects.Writes)

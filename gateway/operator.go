@@ -14,6 +14,7 @@ import (
 	"github.com/headgate-io/headgate/gateway/device"
 	"github.com/headgate-io/headgate/gateway/dispatch"
 	"github.com/headgate-io/headgate/gateway/store"
+	"github.com/headgate-io/headgate/gateway/trigger"
 	"github.com/headgate-io/headgate/mqtt/broker"
 	"github.com/headgate-io/headgate/mqtt/topic"
 )
@@ -64,16 +65,20 @@ func (o operator) Invoke(ctx context.Context, name string, in api.Invoke) (api.I
 		ID: o.g.events.next(), Source: "/operator", Type: event.TypeInvoke, Subject: in.Subject, Time: time.Now(),
 		Data: in.Data, DataContentType: in.ContentType,
 	}
-	r, err := o.g.dispatcher.Invoke(ctx, name, e)
+	names, values := make([]string, 0, len(in.Params)), make([]string, 0, len(in.Params))
+	for k, v := range in.Params {
+		names, values = append(names, k), append(values, v)
+	}
+	r, err := o.g.dispatcher.Invoke(ctx, name, e, trigger.NewParams(names, values))
 	switch {
 	case errors.Is(err, dispatch.ErrNotDeployed):
 		return api.Invoked{}, fmt.Errorf("function %s: %w; 'headgate list' shows what is deployed", name, store.ErrNotFound)
-	case errors.Is(err, dispatch.ErrBusy):
+	case errors.Is(err, dispatch.ErrBusy), errors.Is(err, dispatch.ErrPaused):
 		return api.Invoked{}, refusal{err}
 	case err != nil:
 		return api.Invoked{}, err
 	}
-	return api.Invoked{Invocation: invocation(&dispatch.Record{Function: name, Version: r.Version, EventID: e.ID, Outcome: r.Result.Outcome, Error: r.Result.Error, Fuel: r.Result.Fuel, Duration: r.Result.Duration}), Output: r.Output}, nil
+	return api.Invoked{Invocation: invocation(&r.Record), Output: r.Output}, nil
 }
 
 // operatorClient is the client id that messages of the admin API come from.

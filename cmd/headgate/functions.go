@@ -78,7 +78,7 @@ func (a *app) describe(f api.FunctionDetail) error {
 	fmt.Fprintf(a.out, "triggers     %s\n", strings.Join(f.Triggers, "\n             "))
 	fmt.Fprintf(a.out, "invocations  %d, %d cold starts, %d instances in %s\n", c.Invocations, c.ColdStarts, c.Instances, size(c.MemoryBytes))
 	fmt.Fprintf(a.out, "errors       %d%s\n", sum(c.Errors), kinds(c.Errors))
-	fmt.Fprintf(a.out, "waiting      %d queued, %d dead letters, %d dropped, %d not matched by when\n\n", c.Queued, c.DeadLetters, c.Dropped, c.NotMatched)
+	fmt.Fprintf(a.out, "waiting      %d queued, %d dead letters, %d dropped, %d conflicts, %d pauses\n\n", c.Queued, c.DeadLetters, c.Dropped, c.Conflicts, c.Pauses)
 	text, err := yaml.MarshalWithOptions(struct {
 		Limits      any `yaml:"limits"`
 		Retry       any `yaml:"retry"`

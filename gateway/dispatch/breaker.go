@@ -34,6 +34,10 @@ func (f *fn) pausedLocked() bool {
 // failing.
 func (f *fn) observeLocked(t *task) {
 	f.stats.Invocations++
+	f.stats.Outcomes[min(t.out.result.Outcome, function.Refused)]++
+	if t.out.result.ColdStart {
+		f.stats.ColdStarts++
+	}
 	if t.out.result.Outcome == function.OK {
 		f.breaker = breaker{}
 		return

@@ -124,7 +124,8 @@ type Record struct {
 	At      time.Time
 	Outcome function.Outcome
 	Error   string
-	Fuel    uint64
+	// Fuel is the work done, FuelLimit what was allowed.
+	Fuel, FuelLimit uint64
 	// Duration is the time inside the guest.
 	Duration    time.Duration
 	MemoryBytes uint64

@@ -772,21 +772,21 @@ func TestInvokeAnswersAfterCommit(t *testing.T) {
 	ev := func(data string) *event.Event {
 		return &event.Event{ID: "i", Source: "/cli", Type: event.TypeInvoke, Data: []byte(data)}
 	}
-	got, err := r.d.Invoke(ctx, "f", ev("x"))
+	got, err := r.d.Invoke(ctx, "f", ev("x"), trigger.Params{})
 	if err != nil || string(got.Output) != "got x" || got.Version != 7 || got.Result.Outcome != function.OK {
 		t.Fatalf("reply %+v %v", got, err)
 	}
 	if c := newRig(t, options{path: crash(t, r.path)}); c.get("f", "n") != "1" {
 		t.Error("the answer came before the commit")
 	}
-	if got, err = r.d.Invoke(ctx, "f", ev("bad")); err != nil || got.Result.Outcome != function.Failed || len(got.Logs) != 1 {
+	if got, err = r.d.Invoke(ctx, "f", ev("bad"), trigger.Params{}); err != nil || got.Result.Outcome != function.Failed || len(got.Logs) != 1 {
 		t.Errorf("failing: %+v %v", got, err)
 	}
-	if _, err = r.d.Invoke(ctx, "g", ev("x")); !errors.Is(err, dispatch.ErrNotDeployed) {
+	if _, err = r.d.Invoke(ctx, "g", ev("x"), trigger.Params{}); !errors.Is(err, dispatch.ErrNotDeployed) {
 		t.Errorf("not deployed: %v", err)
 	}
 	r.d.RemoveFunction("f")
-	if _, err = r.d.Invoke(ctx, "f", ev("x")); !errors.Is(err, dispatch.ErrNotDeployed) {
+	if _, err = r.d.Invoke(ctx, "f", ev("x"), trigger.Params{}); !errors.Is(err, dispatch.ErrNotDeployed) {
 		t.Errorf("removed: %v", err)
 	}
 }
@@ -944,7 +944,7 @@ func TestBreakerPausesAndEnds(t *testing.T) {
 		r.send("a", "x", 0)
 		return r.d.Stats().Functions[0].Paused
 	})
-	_, err := r.d.Invoke(context.Background(), "f", &event.Event{ID: "1", Source: "/cli", Type: event.TypeInvoke})
+	_, err := r.d.Invoke(context.Background(), "f", &event.Event{ID: "1", Source: "/cli", Type: event.TypeInvoke}, trigger.Params{})
 	if !errors.Is(err, dispatch.ErrPaused) {
 		t.Errorf("invoke while paused: %v", err)
 	}

@@ -388,12 +388,18 @@ func (d *Dispatcher) observe(t *task) {
 	if d.cfg.Observer == nil {
 		return
 	}
+	r := t.record()
+	d.cfg.Observer.Invoked(&r)
+}
+
+// record is the attempt as observers and callers see it.
+func (t *task) record() Record {
 	o := t.out
 	r := Record{
 		Function: t.fn.name, Version: t.version.Version, EventID: t.ev.ID, Subject: t.ev.Subject,
 		Attempt: t.row.Attempt + 1, Durable: t.kind == durable, At: o.at, Outcome: o.result.Outcome,
 		Error: o.result.Error, Fuel: o.result.Fuel, Duration: o.result.Duration, MemoryBytes: o.result.MemoryBytes,
-		ColdStart: o.result.ColdStart, Retry: o.retryAt, Dead: o.giveUp != "", Effects: &o.effects,
+		ColdStart: o.result.ColdStart, FuelLimit: uint64(t.version.Limits.Fuel), Retry: o.retryAt, Dead: o.giveUp != "", Effects: &o.effects,
 	}
 	if o.counted {
 		r.Attempt-- // the row counts it already
@@ -404,5 +410,5 @@ func (d *Dispatcher) observe(t *task) {
 			r.Effects = t.call.Effects()
 		}
 	}
-	d.cfg.Observer.Invoked(&r)
+	return r
 }

@@ -1,12 +1,17 @@
 package dispatch
 
+import "github.com/headgate-io/headgate/function"
+
 // FunctionStats are one function's counters since the start, and what it has
 // now.
 type FunctionStats struct {
 	Name    string
 	Version int // 0 while it is not deployed
-	// Invocations counts attempts, Errors those that failed.
+	// Invocations counts attempts, Errors those that failed, Outcomes all of
+	// them by how they ended, ColdStarts those that an instance was made for.
 	Invocations, Errors uint64
+	Outcomes            [function.Outcomes]uint64
+	ColdStarts          uint64
 	// Retries counts attempts to come, DeadLetters events given up.
 	Retries, DeadLetters uint64
 	// Conflicts and Rollbacks count reruns.

@@ -211,6 +211,8 @@ type Reply struct {
 	Version    int
 	// Logs are what it logged.
 	Logs []function.LogLine
+	// Record is the attempt.
+	Record Record
 }
 
 // Invoke runs a function on an event and waits for its result, which is
@@ -218,7 +220,7 @@ type Reply struct {
 // the Result says so; nothing is retried. The errors are ErrNotDeployed,
 // ErrPaused, ErrBusy, ErrClosed, store.ErrRolledBack and those of ctx, after which the
 // invocation may still run.
-func (d *Dispatcher) Invoke(ctx context.Context, name string, ev *event.Event) (Reply, error) {
+func (d *Dispatcher) Invoke(ctx context.Context, name string, ev *event.Event, params trigger.Params) (Reply, error) {
 	f := d.lookup(name)
 	if f == nil || !f.deployed() {
 		return Reply{}, fmt.Errorf("invoke %s: %w", name, ErrNotDeployed)
@@ -231,7 +233,7 @@ func (d *Dispatcher) Invoke(ctx context.Context, name string, ev *event.Event) (
 		err   error
 	}
 	done := make(chan answer, 1)
-	t := &task{fn: f, kind: reply, ev: ev}
+	t := &task{fn: f, kind: reply, ev: ev, params: params}
 	t.answer = func(r Reply, err error) { done <- answer{r, err} }
 	f.mu.Lock()
 	if f.pausedLocked() {
@@ -278,8 +280,9 @@ func (t *task) answerNow(err error) {
 		r = Reply{Result: o.result, Output: o.output, Attributes: o.attrs, Logs: o.logs}
 		r.Result.Output = r.Output
 	}
-	if t.version != nil {
-		r.Version = t.version.Version
+	if t.version != nil && t.out != nil {
+		r.Version, r.Record = t.version.Version, t.record()
+		r.Record.Logs = r.Logs
 	}
 	answer(r, err)
 }

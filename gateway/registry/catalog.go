@@ -10,7 +10,11 @@ import (
 )
 
 // List returns the deployed functions by name.
-func (r *Registry) List(context.Context) ([]api.Function, error) {
+func (r *Registry) List(ctx context.Context) ([]api.Function, error) {
+	dead, err := r.deps.Store.DeadLettersOf(ctx)
+	if err != nil {
+		return nil, err
+	}
 	r.mu.Lock()
 	live := make([]*deployment, 0, len(r.live))
 	for _, d := range r.live {
@@ -20,7 +24,7 @@ func (r *Registry) List(context.Context) ([]api.Function, error) {
 	slices.SortFunc(live, func(a, b *deployment) int { return cmp.Compare(a.spec.Name, b.spec.Name) })
 	out := make([]api.Function, 0, len(live))
 	for _, d := range live {
-		out = append(out, r.summary(d))
+		out = append(out, r.summary(d, dead[d.spec.Name]))
 	}
 	return out, nil
 }
@@ -35,7 +39,11 @@ func (r *Registry) Describe(ctx context.Context, name string) (api.FunctionDetai
 	if err != nil {
 		return api.FunctionDetail{}, err
 	}
-	out := api.FunctionDetail{Function: r.summary(d), Spec: d.spec, Author: d.version.Author, Digest: d.version.Digest}
+	dead, err := r.deps.Store.DeadLettersOf(ctx)
+	if err != nil {
+		return api.FunctionDetail{}, err
+	}
+	out := api.FunctionDetail{Function: r.summary(d, dead[name]), Spec: d.spec, Author: d.version.Author, Digest: d.version.Digest}
 	for _, v := range versions {
 		out.Versions = append(out.Versions, api.Version{
 			Version: v.Number, Digest: v.Digest, Author: v.Author, Created: v.Created, Live: v.Number == d.version.Number,
@@ -44,24 +52,26 @@ func (r *Registry) Describe(ctx context.Context, name string) (api.FunctionDetai
 	return out, nil
 }
 
-func (r *Registry) summary(d *deployment) api.Function {
+func (r *Registry) summary(d *deployment, deadLetters int64) api.Function {
 	return api.Function{
 		Name: d.spec.Name, Description: d.spec.Description, Language: d.spec.Language(), Version: d.version.Number,
-		Deployed: d.deployed, Triggers: triggerNames(&d.spec), Counters: r.counters(d),
+		Deployed: d.deployed, Triggers: triggerNames(&d.spec), Counters: r.counters(d, deadLetters),
 	}
 }
 
-// counters gathers what dispatch and sandbox count.
-func (r *Registry) counters(d *deployment) api.Counters {
+// counters gathers what dispatch, store and sandbox count.
+func (r *Registry) counters(d *deployment, deadLetters int64) api.Counters {
 	s := r.deps.Dispatcher.FunctionStats(d.spec.Name)
 	p := d.pool.Stats()
 	c := api.Counters{
-		Invocations: s.Invocations, Errors: map[string]uint64{}, ColdStarts: p.ColdStarts,
-		Instances: p.Running + p.Idle,
-		Queued:    int64(s.Running + s.Queued + s.Waiting + s.Keys), DeadLetters: int64(s.DeadLetters), Dropped: s.VolatileDropped,
+		Invocations: s.Invocations, Errors: map[string]uint64{}, ColdStarts: s.ColdStarts, Instances: p.Running + p.Idle,
+		Queued: r.deps.Store.QueuedOf(d.spec.Name), DeadLetters: deadLetters, Dropped: s.VolatileDropped,
+		Conflicts: s.Conflicts, Pauses: s.Pauses,
 	}
-	if s.Errors > 0 {
-		c.Errors[function.Failed.String()] = s.Errors
+	for o, n := range s.Outcomes {
+		if o := function.Outcome(o); o != function.OK && n > 0 {
+			c.Errors[o.String()] = n
+		}
 	}
 	return c
 }

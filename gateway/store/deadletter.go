@@ -147,10 +147,28 @@ func (s *Store) redrive(ctx context.Context, c *sql.Conn, id int64, r *QueueRow)
 	}
 	r.bytes = int64(len(blob)+len(r.Key)) + rowOverhead
 	s.mu.Lock()
-	s.queue.rows++
-	s.queue.bytes += r.bytes
+	s.queue.count(r.Function.id, 1, r.bytes)
 	s.mu.Unlock()
 	return nil
+}
+
+// DeadLettersOf returns how many dead letters each function has.
+func (s *Store) DeadLettersOf(ctx context.Context) (map[string]int64, error) {
+	rows, err := s.reader.db.QueryContext(ctx, `SELECT function, count(*) FROM dead_letter GROUP BY function`)
+	if err != nil {
+		return nil, fmt.Errorf("count dead letters: %w", err)
+	}
+	defer rows.Close()
+	out := make(map[string]int64)
+	for rows.Next() {
+		var name string
+		var n int64
+		if err := rows.Scan(&name, &n); err != nil {
+			return nil, fmt.Errorf("count dead letters: %w", err)
+		}
+		out[name] = n
+	}
+	return out, rows.Err()
 }
 
 // BlockedKeys returns the ordering keys that wait for a redrive.

@@ -65,7 +65,19 @@ type queueOp struct {
 // queueState counts the queue; rows that wait for their commit are included.
 type queueState struct {
 	rows, bytes int64
-	lowDisk     bool
+	// byFunction is rows by the number of the function.
+	byFunction map[uint32]int64
+	lowDisk    bool
+}
+
+// count adds rows of one function; both numbers may be negative.
+func (q *queueState) count(function uint32, rows, bytes int64) {
+	if q.byFunction == nil {
+		q.byFunction = make(map[uint32]int64)
+	}
+	q.rows += rows
+	q.bytes += bytes
+	q.byFunction[function] += rows
 }
 
 // admit refuses rows beyond the bounds.
@@ -103,8 +115,7 @@ func (q *queueState) admit(u *Unit, s *Store) error {
 func (q *queueState) install(g *group, u *Unit, s *Store) {
 	for _, r := range u.Insert {
 		r.bytes = eventSize(r.Event, r.Params) + int64(len(r.Key)) + rowOverhead
-		q.rows++
-		q.bytes += r.bytes
+		q.count(r.Function.id, 1, r.bytes)
 		s.saveNameLocked(g, r.Function.id, r.Function.name)
 		o := g.queueOp(r.ID)
 		o.change = queueInsert
@@ -120,8 +131,7 @@ func (q *queueState) install(g *group, u *Unit, s *Store) {
 		g.bytes += rowOverhead
 	}
 	for _, r := range u.Delete {
-		q.rows--
-		q.bytes -= r.bytes
+		q.count(uint32(int64(r.ID)>>rowBits), -1, -r.bytes)
 		o := g.queueOp(r.ID)
 		if o.change == queueInsert {
 			g.bytes -= r.bytes
@@ -212,6 +222,17 @@ func (s *Store) LoadEvent(ctx context.Context, id RowID) (*event.Event, []Param,
 		return nil, nil, fmt.Errorf("read queued event %d: %w", id, err)
 	}
 	return e, params, nil
+}
+
+// QueuedOf returns how many rows wait for a function.
+func (s *Store) QueuedOf(function string) int64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	f := s.functions[function]
+	if f == nil {
+		return 0
+	}
+	return s.queue.byFunction[f.id]
 }
 
 // QueueLen returns how many rows wait, and their bytes.

@@ -263,8 +263,7 @@ func (s *Store) loadDisk(ctx context.Context) (*diskState, error) {
 			var rows, last, bytes int64
 			err := r.Scan(&fn, &rows, &last, &bytes)
 			d.nextRow[fn] = last
-			d.queue.rows += rows
-			d.queue.bytes += bytes + rows*rowOverhead
+			d.queue.count(fn, rows, bytes+rows*rowOverhead)
 			return err
 		}),
 		q(`SELECT count(*), coalesce(sum(length(event)), 0) FROM dead_letter`, func(r *sql.Rows) error {

@@ -30,7 +30,8 @@ type Counters struct {
 	Queued      int64             `json:"queued" doc:"durable events that wait"`
 	DeadLetters int64             `json:"dead_letters"`
 	Dropped     uint64            `json:"dropped" doc:"volatile events dropped because their queue was full"`
-	NotMatched  uint64            `json:"not_matched" doc:"events that when refused or could not judge"`
+	Conflicts   uint64            `json:"conflicts" doc:"reruns because state changed meanwhile"`
+	Pauses      uint64            `json:"pauses" doc:"how often it was paused because it kept failing"`
 }
 
 // FunctionDetail is all there is to know about a function.
