@@ -136,11 +136,11 @@ func (g *Gateway) Kill() error {
 		return nil
 	}
 	err := g.cmd.Process.Kill()
-	_ = <-g.exited // "signal: killed" is what was asked for
+	exit := <-g.exited
 	g.exited = nil
 	g.Client.Close()
 	if errors.Is(err, os.ErrProcessDone) {
-		return fmt.Errorf("the gateway had ended by itself:\n%s", g.Log())
+		return fmt.Errorf("the gateway had ended by itself: %w\n%s", exit, g.Log())
 	}
 	return err
 }
