@@ -372,7 +372,7 @@ func (s *Store) checkDisk() {
 	if err := unix.Statfs(filepath.Dir(s.cfg.Path), &fs); err != nil {
 		return
 	}
-	low := int64(fs.Bavail)*fs.Bsize < s.cfg.MinFreeBytes
+	low := int64(fs.Bavail)*int64(fs.Bsize) < s.cfg.MinFreeBytes //nolint:unconvert // Bsize is an int32 on 32-bit machines
 	s.mu.Lock()
 	changed := s.queue.lowDisk != low
 	s.queue.lowDisk = low
