@@ -3,6 +3,7 @@ package broker
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -28,8 +29,9 @@ func TestMain(m *testing.M) {
 }
 
 // startHalfOpen runs this binary as the process that connects and says nothing
-// more; both ends in one process would need twice the descriptors. stop ends it.
-func startHalfOpen(t *testing.T, addr string, count int) (stop func()) {
+// more; both ends in one process would need twice the descriptors. stop ends it,
+// opened is how many there are.
+func startHalfOpen(t *testing.T, addr string, count int) (opened int, stop func()) {
 	t.Helper()
 	self, err := os.Executable()
 	if err != nil {
@@ -46,7 +48,9 @@ func startHalfOpen(t *testing.T, addr string, count int) (stop func()) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := cmd.Start(); err != nil {
+	if err := cmd.Start(); errors.Is(err, syscall.ENOEXEC) {
+		return holdHere(t, addr, count) // an emulated machine runs no further process
+	} else if err != nil {
 		t.Fatal(err)
 	}
 	stop = sync.OnceFunc(func() {
@@ -59,7 +63,7 @@ func startHalfOpen(t *testing.T, addr string, count int) (stop func()) {
 	if line, err := bufio.NewReader(out).ReadString('\n'); err != nil || line != "open\n" {
 		t.Fatalf("half-open connections: %q, %v", line, err)
 	}
-	return stop
+	return count, stop
 }
 
 // holdHalfOpen opens the connections, says so, and holds them until its
@@ -70,24 +74,50 @@ func holdHalfOpen(addr string) int {
 		fmt.Fprintln(os.Stderr, "bad count, or too few descriptors")
 		return 1
 	}
+	closeAll, err := openHalfOpen(addr, count)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	fmt.Println("open")
+	_, _ = io.Copy(io.Discard, os.Stdin)
+	closeAll()
+	return 0
+}
+
+// holdHere holds both ends in this process, as many as its descriptors allow.
+func holdHere(t *testing.T, addr string, count int) (opened int, stop func()) {
+	t.Helper()
+	count = min(count, descriptors()/2-200)
+	closeAll, err := openHalfOpen(addr, count)
+	if err != nil {
+		t.Fatal(err)
+	}
+	stop = sync.OnceFunc(closeAll)
+	t.Cleanup(stop)
+	return count, stop
+}
+
+// openHalfOpen opens connections, half of which begin a CONNECT.
+func openHalfOpen(addr string, count int) (closeAll func(), err error) {
 	conns := make([]net.Conn, 0, count)
+	closeAll = func() {
+		for _, nc := range conns {
+			_ = nc.Close()
+		}
+	}
 	for i := range count {
 		nc, err := new(net.Dialer).DialContext(context.Background(), "tcp", addr)
 		if err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			return 1
+			closeAll()
+			return nil, err
 		}
 		if i%2 == 0 {
 			_, _ = nc.Write([]byte("\x10\x7f\x00\x04MQ"))
 		}
 		conns = append(conns, nc)
 	}
-	fmt.Println("open")
-	_, _ = io.Copy(io.Discard, os.Stdin)
-	for _, nc := range conns {
-		_ = nc.Close()
-	}
-	return 0
+	return closeAll, nil
 }
 
 // descriptors raises the limit of open files as far as it goes and returns it.
