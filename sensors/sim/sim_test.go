@@ -5,12 +5,14 @@ import (
 	"testing"
 	"time"
 
+	"periph.io/x/conn/v3/physic"
+
 	"github.com/headgate-io/headgate/sensors/sim"
 )
 
 var midnight = time.Date(2026, 6, 21, 0, 0, 0, 0, time.UTC)
 
-var dry = sim.Climate{MeanTemperature: 24, Swing: 8, DailyEvapotranspiration: 6}
+var dry = sim.Climate{MeanTemperature: physic.ZeroCelsius + 24*physic.Kelvin, Swing: 8 * physic.Kelvin, DailyEvapotranspiration: 6}
 
 func TestClearDayLosesItsEvapotranspiration(t *testing.T) {
 	f := sim.Field{Moisture: 40, RootDepth: 200, Area: 100, FlowRate: 10}

@@ -8,12 +8,14 @@ package sim
 import (
 	"math"
 	"time"
+
+	"periph.io/x/conn/v3/physic"
 )
 
 // Weather is what the sky does to a field at one moment.
 type Weather struct {
-	// Temperature of the air, in °C.
-	Temperature float64
+	// Temperature is that of the air.
+	Temperature physic.Temperature
 	// Evapotranspiration is the water that leaves soil and plants, in mm/h.
 	Evapotranspiration float64
 	// Rain is the water that falls, in mm/h.
@@ -24,9 +26,9 @@ type Weather struct {
 type Climate struct {
 	// Seed chooses when showers fall.
 	Seed uint64
-	// MeanTemperature is that of a whole day and Swing how far noon and
-	// midnight are from it, in °C.
-	MeanTemperature, Swing float64
+	// MeanTemperature is that of a whole day and Swing how far, in kelvin, noon
+	// and midnight are from it.
+	MeanTemperature, Swing physic.Temperature
 	// DailyEvapotranspiration is a clear day's, in mm; 5 to 8 is summer in a
 	// warm, dry place (FAO Irrigation and Drainage Paper 56, table 2).
 	DailyEvapotranspiration float64
@@ -40,7 +42,7 @@ func (c Climate) At(t time.Time) Weather {
 	// The sun is a half sine from 6 to 18 h whose integral is 24/π hours.
 	sun := max(0, math.Sin((hour-6)/12*math.Pi))
 	w := Weather{
-		Temperature:        c.MeanTemperature + c.Swing*math.Sin((hour-9)/12*math.Pi),
+		Temperature:        c.MeanTemperature + physic.Temperature(float64(c.Swing)*math.Sin((hour-9)/12*math.Pi)),
 		Evapotranspiration: c.DailyEvapotranspiration * (0.08/24 + 0.92*sun*math.Pi/24),
 	}
 	if mix(c.Seed, uint64(t.Unix()/3600)) < c.ShowersPerDay/24 {

@@ -6,6 +6,8 @@ import (
 	"sync"
 	"time"
 
+	"periph.io/x/conn/v3/physic"
+
 	"github.com/headgate-io/headgate/sensors/sim"
 )
 
@@ -53,7 +55,7 @@ type farm struct {
 func newFarm(speed float64) *farm {
 	f := &farm{
 		speed: speed, dawn: time.Date(2026, 6, 21, 6, 0, 0, 0, time.UTC),
-		climate: sim.Climate{Seed: 3, MeanTemperature: 24, Swing: 8, DailyEvapotranspiration: 8, ShowersPerDay: 1},
+		climate: sim.Climate{Seed: 3, MeanTemperature: physic.ZeroCelsius + 24*physic.Kelvin, Swing: 8 * physic.Kelvin, DailyEvapotranspiration: 8, ShowersPerDay: 1},
 	}
 	f.now = f.dawn
 	// Targets are those of examples/irrigation/headgate.yaml. Every field

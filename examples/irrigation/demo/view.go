@@ -64,7 +64,7 @@ func (v *view) close() { fmt.Fprintln(v.out) }
 func (v *view) lines(ctx context.Context) []string {
 	now := v.farm.clock()
 	w := v.farm.climate.At(now)
-	lines := []string{fmt.Sprintf("%s  %2.0f °C  rain %.0f mm/h", now.Format("Mon 15:04"), w.Temperature, w.Rain)}
+	lines := []string{fmt.Sprintf("%s  %2.0f °C  rain %.0f mm/h", now.Format("Mon 15:04"), w.Temperature.Celsius(), w.Rain)}
 	for _, p := range v.farm.plots {
 		p.mu.Lock()
 		f := p.field
