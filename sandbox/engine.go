@@ -46,6 +46,7 @@ type Engine struct {
 	budget      budget
 	pages       *pageTable
 	warnedCopy  atomic.Bool
+	line        chan struct{} // holds the guest that gave way and does not run yet
 
 	// mu guards what follows. Lock order: Module.mu, Engine.mu,
 	// Pool.mu; eviction only tries the Module.mu of others.
@@ -68,7 +69,7 @@ type compiled struct {
 
 // New opens an engine. Without a CacheDir nothing is kept between runs.
 func New(ctx context.Context, cfg Config) (*Engine, error) {
-	e := &Engine{log: cfg.Logger, cacheDir: cfg.CacheDir, interpreter: cfg.Interpreter || !compilerAvailable()}
+	e := &Engine{log: cfg.Logger, cacheDir: cfg.CacheDir, interpreter: cfg.Interpreter || !compilerAvailable(), line: make(chan struct{}, 1)}
 	if e.log == nil {
 		e.log = slog.New(slog.DiscardHandler)
 	}

@@ -32,9 +32,14 @@ func (e *Engine) addHostModules(ctx context.Context) error {
 		return fmt.Errorf("define %s: %w", abi.Module, err)
 	}
 	yield := api.GoFunc(func(ctx context.Context, _ []uint64) { instanceOf(ctx).yield() })
-	if _, err := e.runtime.NewHostModuleBuilder(instrument.YieldModule).
-		NewFunctionBuilder().WithGoFunction(yield, nil, nil).Export(instrument.YieldName).Instantiate(ctx); err != nil {
-		return fmt.Errorf("define %s: %w", instrument.YieldModule, err)
+	fill := api.GoFunc(func(ctx context.Context, s []uint64) { instanceOf(ctx).fill(s[0], byte(s[1]), s[2]) })
+	move := api.GoFunc(func(ctx context.Context, s []uint64) { instanceOf(ctx).move(s[0], s[1], s[2]) })
+	three := types("iii")
+	if _, err := e.runtime.NewHostModuleBuilder(instrument.HostModule).
+		NewFunctionBuilder().WithGoFunction(yield, nil, nil).Export(instrument.YieldName).
+		NewFunctionBuilder().WithGoFunction(fill, three, nil).Export(instrument.FillName).
+		NewFunctionBuilder().WithGoFunction(move, three, nil).Export(instrument.MoveName).Instantiate(ctx); err != nil {
+		return fmt.Errorf("define %s: %w", instrument.HostModule, err)
 	}
 	return e.addWASI(ctx)
 }

@@ -35,6 +35,8 @@ type instance struct {
 	ctx      callContext
 	calls    *host.Calls
 	deadline time.Time
+	slice    int64     // fuel until the next yield
+	resumed  time.Time // when the last yield returned; zero before the first
 	results  [1]uint64
 	lastUsed time.Time
 }
@@ -202,42 +204,9 @@ func (in *instance) bind(booted *quickjs.State) error {
 func (in *instance) begin(ctx context.Context, calls *host.Calls, fuel int64, deadline time.Time) {
 	in.ctx.Context, in.calls, in.deadline = ctx, calls, deadline
 	in.fuel.Set(uint64(fuel))
-	in.floor.Set(uint64(max(fuel-in.module.engine.slice, 0)))
+	in.slice, in.resumed = in.module.engine.slice, time.Time{}
+	in.floor.Set(uint64(max(fuel-in.slice, 0)))
 	in.stack.Set(uint64(in.module.stackWeight()))
-}
-
-// yield is called by metered code when fuel is below the floor: every slice
-// of fuel, and when there is none left.
-func (in *instance) yield() {
-	fuel := int64(in.fuel.Get())
-	if fuel < 0 {
-		panic(&stop{outcome: function.OutOfFuel, reason: fmt.Sprintf("out of fuel: the call needs more than the %d units of limits.fuel", uint64(in.module.limits.Fuel))})
-	}
-	in.checkTime()
-	in.floor.Set(uint64(max(fuel-in.module.engine.slice, 0)))
-}
-
-// checkTime ends the call when its deadline has passed or its caller is gone.
-func (in *instance) checkTime() {
-	if time.Now().After(in.deadline) {
-		panic(in.timeout())
-	}
-	if err := in.ctx.Context.Err(); err != nil {
-		panic(&stop{outcome: function.TimedOut, reason: fmt.Sprintf("stopped by its caller: %v", err)})
-	}
-}
-
-func (in *instance) timeout() *stop {
-	return &stop{outcome: function.TimedOut, reason: fmt.Sprintf("timed out: the call takes longer than %s (limits.timeout)", in.module.limits.Timeout)}
-}
-
-// burn charges fuel for what the host does.
-func (in *instance) burn(n int64) {
-	fuel := int64(in.fuel.Get()) - n
-	in.fuel.Set(uint64(fuel))
-	if fuel < int64(in.floor.Get()) {
-		in.yield()
-	}
 }
 
 // run handles one event. It reports whether the instance is fit for another.

@@ -222,7 +222,7 @@ func checkImports(c *compiled) error {
 		where := fmt.Sprintf("import %s.%s", module, name)
 		known := signatures[module]
 		switch sig, ok := known[name]; {
-		case module == instrument.YieldModule:
+		case module == instrument.HostModule:
 		case known == nil:
 			return &instrument.Error{Where: where, Problem: fmt.Sprintf("there is no host module %q: a function may import from %s and %s", module, abi.Module, wasiModule)}
 		case !ok:

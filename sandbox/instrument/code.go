@@ -353,7 +353,14 @@ func (w *bodyWriter) bulkOp(start int) error {
 		s = w.rw.appendCheck(w.rw.appendSet(s, w.rw.fuel))
 		w.stretch = appendU32(append(s, opLocalGet), w.scratch)
 	}
-	w.copyFrom(start)
+	switch op := w.r.data[start:w.r.pos]; sub {
+	case bulkMemoryFill:
+		w.stretch = w.rw.appendLong(w.stretch, w.scratch, w.rw.fill, op)
+	case bulkMemoryCopy:
+		w.stretch = w.rw.appendLong(w.stretch, w.scratch, w.rw.move, op)
+	default:
+		w.copyFrom(start)
+	}
 	w.apply(e)
 	return nil
 }

@@ -15,7 +15,9 @@
 // yield is a host function. It ends the call by panicking (out of fuel, past
 // the deadline) or lowers the floor and returns. Any code that runs for long
 // passes a function entry or a loop head, or is one bulk operation, which is
-// charged and checked by its length beforehand. Functions that call nothing
+// charged and checked by its length beforehand; long fills and copies of
+// memory the host does, in pieces, with a look at the clock between them.
+// Functions that call nothing
 // are charged but not checked at entry: they are part of what their caller
 // does between two checks.
 //

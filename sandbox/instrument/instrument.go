@@ -10,10 +10,15 @@ const (
 	reservedPrefix = "headgate.internal."
 	reservedModule = "headgate.internal"
 
-	// YieldModule and YieldName are the import that metered code calls when
-	// fuel falls below the floor: () -> ().
-	YieldModule = reservedModule
-	YieldName   = "yield"
+	// HostModule is what the additions import from.
+	HostModule = reservedModule
+	// YieldName is what metered code calls when fuel falls below the floor:
+	// () -> ().
+	YieldName = "yield"
+	// FillName and MoveName stand for memory.fill and memory.copy of more than
+	// LongBytes, with their operands: (i32, i32, i32) -> ().
+	FillName = "fill"
+	MoveName = "move"
 
 	// FuelExport (i64) counts down; FloorExport (i64) is where code yields;
 	// StackExport (i32) is what is left of the stack weight.
@@ -37,7 +42,11 @@ type Options struct {
 }
 
 // Version changes whenever the same original is rewritten differently.
-const Version = "3"
+const Version = "4"
+
+// LongBytes is the longest piece of memory that is filled or copied without a
+// look at the clock. Small boards move about a gigabyte in a second.
+const LongBytes = 256 << 10
 
 // StackWeight is what the call stack of one guest may weigh, in bytes.
 const StackWeight = 1 << 20

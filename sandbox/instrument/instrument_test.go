@@ -40,10 +40,14 @@ func newRunner(t testing.TB) *runner {
 	ctx := context.Background()
 	r := &runner{runtime: wazero.NewRuntimeWithConfig(ctx, wazero.NewRuntimeConfigInterpreter())}
 	t.Cleanup(func() { _ = r.runtime.Close(ctx) })
-	_, err := r.runtime.NewHostModuleBuilder(instrument.YieldModule).NewFunctionBuilder().WithFunc(func() {
+	_, err := r.runtime.NewHostModuleBuilder(instrument.HostModule).NewFunctionBuilder().WithFunc(func() {
 		r.yields++
 		r.floor.Set(r.fuel.Get() - r.slice)
-	}).Export(instrument.YieldName).Instantiate(ctx)
+	}).Export(instrument.YieldName).NewFunctionBuilder().WithFunc(func(context.Context, int32, int32, int32) {
+		panic("a short fill went to the host")
+	}).Export(instrument.FillName).NewFunctionBuilder().WithFunc(func(context.Context, int32, int32, int32) {
+		panic("a short copy went to the host")
+	}).Export(instrument.MoveName).Instantiate(ctx)
 	if err != nil {
 		t.Fatal(err)
 	}

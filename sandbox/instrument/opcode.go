@@ -29,6 +29,7 @@ const (
 	opI64Const     = 0x42
 	opI32LtS       = 0x48
 	opI32LtU       = 0x49
+	opI32GtU       = 0x4b
 	opI64LtS       = 0x53
 	opI32Add       = 0x6a
 	opI32Sub       = 0x6b

@@ -11,7 +11,7 @@ type rewriter struct {
 	fuel, floor, stack uint32 // global indices
 	low                uint32
 	guard              bool
-	yield              uint32 // function index
+	yield, fill, move  uint32 // function indices
 	blockTypes         map[string]uint32
 	newTypes           []funcType
 	mutatesTables      bool
@@ -21,21 +21,22 @@ type rewriter struct {
 }
 
 func newRewriter(m *module) *rewriter {
-	n := uint32(len(m.globals))
+	n, f := uint32(len(m.globals)), uint32(len(m.imports))
 	return &rewriter{
-		m: m, fuel: n, floor: n + 1, stack: n + 2, low: n + 3, yield: uint32(len(m.imports)),
+		m: m, fuel: n, floor: n + 1, stack: n + 2, low: n + 3,
+		yield: f, fill: f + 1, move: f + 2,
 		blockTypes: map[string]uint32{},
-		newTypes:   []funcType{{}}, // of yield
+		newTypes:   []funcType{{}, {params: []byte{0x7f, 0x7f, 0x7f}}}, // of yield; of fill and move
 	}
 }
 
 // remap turns a function index of the original into one of the result, where
-// yield follows the original's imports.
+// the host's functions follow the original's imports.
 func (rw *rewriter) remap(i uint32) uint32 {
 	if i < rw.yield {
 		return i
 	}
-	return i + 1
+	return i + 3
 }
 
 func (rw *rewriter) appendGet(b []byte, g uint32) []byte { return appendU32(append(b, opGlobalGet), g) }
@@ -63,6 +64,16 @@ func (rw *rewriter) appendLoopCheck(b []byte) []byte {
 	b = rw.appendGet(rw.appendGet(b, rw.fuel), rw.floor)
 	b = append(b, opI64LtS, opIf, blockEmpty, opCall)
 	return append(appendU32(b, rw.yield), opBr, 1, opEnd)
+}
+
+// appendLong writes, for the memory.fill or memory.copy in op, whose operands
+// are on the stack and whose length is in local n as well: if it is long, host
+// does it, piece by piece, else op.
+func (rw *rewriter) appendLong(b []byte, n, host uint32, op []byte) []byte {
+	b = appendS64(append(appendU32(append(b, opLocalGet), n), opI32Const), LongBytes)
+	b = appendS64(append(b, opI32GtU, opIf), int64(len(rw.m.types)+1))
+	b = appendU32(append(b, opCall), host)
+	return append(append(append(b, opElse), op...), opEnd)
 }
 
 // appendWeigh writes stack -= weight; if stack < 0 { unreachable }.
@@ -150,13 +161,16 @@ func (rw *rewriter) types() []byte {
 }
 
 func (rw *rewriter) imports() []byte {
-	out := appendU32(nil, uint32(len(rw.m.imports)+1))
+	out := appendU32(nil, uint32(len(rw.m.imports)+3))
 	for i, imp := range rw.m.imports {
 		out = append(appendName(appendName(out, imp.Module), imp.Name), kindFunction)
 		out = appendU32(out, rw.m.importTyp[i])
 	}
-	out = append(appendName(appendName(out, YieldModule), YieldName), kindFunction)
-	return appendU32(out, uint32(len(rw.m.types)))
+	for i, name := range [...]string{YieldName, FillName, MoveName} {
+		out = append(appendName(appendName(out, HostModule), name), kindFunction)
+		out = appendU32(out, uint32(len(rw.m.types)+min(i, 1)))
+	}
+	return out
 }
 
 func (rw *rewriter) globals() []byte {
