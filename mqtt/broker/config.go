@@ -73,6 +73,10 @@ type Config struct {
 	MaxQueuedMessages   int
 	MaxQueuedBytes      int
 	MaxQueuedBytesTotal int
+	// MaxBufferedBytesTotal bounds what all connections together hold of packets
+	// that are not complete, and of bytes that their sockets have not taken.
+	// Beyond it the connection that is stuck with most of it is closed.
+	MaxBufferedBytesTotal int
 	// WriteTimeout is how long a socket may take nothing before it is closed.
 	WriteTimeout time.Duration
 
@@ -114,6 +118,7 @@ func DefaultConfig() Config {
 		MaxQueuedMessages:        1000,
 		MaxQueuedBytes:           1 << 20,
 		MaxQueuedBytesTotal:      32 << 20,
+		MaxBufferedBytesTotal:    64 << 20,
 		WriteTimeout:             20 * time.Second,
 		MaxRetainedMessages:      10000,
 		MaxRetainedBytes:         16 << 20,
@@ -154,6 +159,7 @@ func (c *Config) Validate() error {
 		{"max_queued_messages", c.MaxQueuedMessages},
 		{"max_queued_bytes", c.MaxQueuedBytes},
 		{"max_queued_bytes_total", c.MaxQueuedBytesTotal},
+		{"max_buffered_bytes_total", c.MaxBufferedBytesTotal},
 		{"max_retained_messages", c.MaxRetainedMessages},
 		{"max_retained_bytes", c.MaxRetainedBytes},
 	} {

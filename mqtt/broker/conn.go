@@ -49,6 +49,9 @@ type conn struct {
 	window   time.Time       // of the publish rate
 	inWindow int
 
+	inHeld, outHeld held // memory of in and out
+	shedding        atomic.Bool
+
 	out     *output
 	backlog atomic.Bool // the session has messages that wait for room in out
 	// unacked counts QoS 1 and 2 packets that this connection brought and
@@ -90,6 +93,7 @@ func (errGoodbye) Error() string { return "client disconnected" }
 // serve runs the connection to its end. It is the reader goroutine.
 func (c *conn) serve(ctx context.Context) {
 	defer c.srv.forget(c)
+	defer c.inHeld.release()
 	defer close(c.done)
 	ctx, cancel := context.WithTimeout(ctx, c.srv.cfg.ConnectTimeout)
 	err := c.connect(ctx)

@@ -54,7 +54,7 @@ func (c *conn) connect(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	c.in = reader{src: c.nc, limit: c.srv.cfg.MaxConnectPacket}
+	c.in = reader{src: c.nc, limit: c.srv.cfg.MaxConnectPacket, held: &c.inHeld}
 	first, err := c.in.first()
 	if err != nil {
 		return err

@@ -101,6 +101,7 @@ func (s *Server) newConn(nc net.Conn, name string) *conn {
 		srv: s, nc: nc, remote: nc.RemoteAddr().String(), listener: name, since: time.Now(),
 		closing: make(chan struct{}), done: make(chan struct{}),
 	}
+	c.inHeld.total, c.outHeld.total = s.buffered, s.buffered
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closing {

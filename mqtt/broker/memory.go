@@ -6,12 +6,12 @@ import (
 )
 
 // held is how many bytes one direction of a connection keeps in buffers, and
-// since when without progress: a packet that completes, a write that ends.
-// Each connection's buffers are bounded, but thousands of bounded buffers are
+// since when they have been stuck: in a packet that is not complete, in a write
+// that does not end. Each connection's buffers are bounded, but thousands of bounded buffers are
 // more than a board has, so they have a bound together too (see Server.shed).
 type held struct {
 	bytes atomic.Int64
-	since atomic.Int64 // Unix nanoseconds
+	since atomic.Int64 // Unix nanoseconds; 0 is not stuck
 	total *budget
 }
 
@@ -29,12 +29,10 @@ func newBudget(limit int) *budget {
 // add counts bytes that the connection keeps from now on; a negative number
 // gives some back.
 func (h *held) add(bytes int) {
-	if bytes == 0 || h.total == nil {
+	if bytes == 0 {
 		return
 	}
-	if h.bytes.Add(int64(bytes)) == int64(bytes) {
-		h.since.Store(time.Now().UnixNano())
-	}
+	h.bytes.Add(int64(bytes))
 	if h.total.bytes.Add(int64(bytes)) > h.total.limit && bytes > 0 {
 		select {
 		case h.total.over <- struct{}{}:
@@ -43,24 +41,20 @@ func (h *held) add(bytes int) {
 	}
 }
 
-// progressed notes that what is held is not stuck.
-func (h *held) progressed() {
-	if h.bytes.Load() > 0 {
-		h.since.Store(time.Now().UnixNano())
-	}
-}
+// waits notes that what is held is stuck from now on; moves that it is not.
+func (h *held) waits() { h.since.Store(time.Now().UnixNano()) }
+func (h *held) moves() { h.since.Store(0) }
 
 // release gives back what is left at the end.
-func (h *held) release() {
-	if h.total != nil {
-		h.total.bytes.Add(-h.bytes.Swap(0))
-	}
-}
+func (h *held) release() { h.total.bytes.Add(-h.bytes.Swap(0)) }
 
 // weight grows with what is held and with how long it has been stuck, so that
 // a slow sender of one large packet outlives those that never finish theirs.
 func (h *held) weight(now int64) float64 {
-	stuck := max(time.Duration(now-h.since.Load()), time.Millisecond)
+	stuck := time.Millisecond
+	if since := h.since.Load(); since != 0 {
+		stuck = max(stuck, time.Duration(now-since))
+	}
 	return float64(h.bytes.Load()) * stuck.Seconds()
 }
 
@@ -91,8 +85,8 @@ func (s *Server) shedOne() bool {
 		if c.shedding.Load() {
 			continue // its bytes are about to be given back
 		}
-		sum += c.in.held.bytes.Load() + c.outHeld.bytes.Load()
-		if w := c.in.held.weight(now) + c.outHeld.weight(now); w > most {
+		sum += c.inHeld.bytes.Load() + c.outHeld.bytes.Load()
+		if w := c.inHeld.weight(now) + c.outHeld.weight(now); w > most {
 			worst, most = c, w
 		}
 	}
@@ -103,7 +97,7 @@ func (s *Server) shedOne() bool {
 	worst.shedding.Store(true)
 	s.count.shed.Add(1)
 	s.notice("connections hold too much memory: the one that is stuck with most of it is closed", "remote", worst.remote,
-		"in_bytes", worst.in.held.bytes.Load(), "out_bytes", worst.outHeld.bytes.Load())
+		"in_bytes", worst.inHeld.bytes.Load(), "out_bytes", worst.outHeld.bytes.Load())
 	worst.kick(QuotaExceeded)
 	_ = worst.nc.Close() // what waits for it is what has to go
 	return true

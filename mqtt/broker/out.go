@@ -12,6 +12,7 @@ import (
 type output struct {
 	limit int // of pending bytes, for messages; control packets get as much again
 	wake  chan struct{}
+	held  *held // what is pending or being written
 
 	mu        sync.Mutex // after session.mu and inbox.mu
 	tail      []byte     // being appended to
@@ -25,7 +26,9 @@ type output struct {
 // Payloads of this size and more are shared by reference, not copied.
 const sharedPayload = 16 << 10
 
-func newOutput(limit int) *output { return &output{limit: limit, wake: make(chan struct{}, 1)} }
+func newOutput(limit int, held *held) *output {
+	return &output{limit: limit, held: held, wake: make(chan struct{}, 1)}
+}
 
 // room reports whether another message may be appended.
 func (o *output) room() bool {
@@ -54,6 +57,7 @@ func (o *output) append(head, payload []byte) (owed, ok bool) {
 		o.tail = append(o.tail, payload...)
 	}
 	o.pending += len(head) + len(payload)
+	o.held.add(len(head) + len(payload))
 	owed = !o.signalled
 	o.signalled = true
 	return owed, true
@@ -77,15 +81,15 @@ func (o *output) finish() {
 	o.signal()
 }
 
-// take swaps the buffers: it returns what is pending and leaves spare to be
-// filled.
-func (o *output) take(spare []byte) (tail []byte, chunks net.Buffers, last bool) {
+// take swaps the buffers: it returns what is pending, and how much that is,
+// and leaves spare to be filled.
+func (o *output) take(spare []byte) (tail []byte, chunks net.Buffers, size int, last bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	tail, chunks = o.tail, o.chunks
+	tail, chunks, size = o.tail, o.chunks, o.pending
 	o.tail, o.chunks, o.pending = spare[:0], nil, 0
 	o.signalled = false
-	return tail, chunks, o.finishing
+	return tail, chunks, size, o.finishing
 }
 
 func (o *output) fail() {
@@ -101,15 +105,21 @@ const maxSpare = 64 << 10
 // socket fails or takes nothing for the write timeout.
 func (c *conn) write() {
 	defer c.srv.wg.Done()
+	defer c.outHeld.release()
 	defer c.nc.Close()
 	var spare []byte
 	for range c.out.wake {
-		tail, chunks, last := c.out.take(spare)
+		tail, chunks, size, last := c.out.take(spare)
+		if size > 0 {
+			c.outHeld.waits()
+		}
 		if err := c.writeAll(tail, chunks); err != nil {
 			c.out.fail()
 			c.writeFailed(err)
 			return
 		}
+		c.outHeld.add(-size)
+		c.outHeld.moves()
 		if last {
 			return
 		}

@@ -79,7 +79,7 @@ func dial(t testing.TB, addr string, version byte) *peer {
 }
 
 func newPeer(t testing.TB, nc net.Conn, version byte) *peer {
-	return &peer{t: t, nc: nc, version: version, in: reader{src: nc, limit: maxRemaining}}
+	return &peer{t: t, nc: nc, version: version, in: reader{src: nc, limit: maxRemaining, held: &held{total: newBudget(maxRemaining)}}}
 }
 
 // connected dials and connects as client; change may alter the CONNECT.

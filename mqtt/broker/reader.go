@@ -14,6 +14,8 @@ type reader struct {
 	limit int  // of one packet's bytes
 	full  bool // the last read filled the buffer
 	calm  int  // small reads in a row
+	cut   bool // a packet was cut out since the last read
+	held  *held
 }
 
 const (
@@ -71,6 +73,7 @@ func (r *reader) packet() (head byte, body []byte, err error) {
 		if ok && r.end-r.start >= size {
 			p := r.buf[r.start : r.start+size : r.start+size]
 			r.start += size
+			r.cut = true
 			return p[0], p[at:], nil
 		}
 		if err := r.fill(); err != nil {
@@ -80,21 +83,26 @@ func (r *reader) packet() (head byte, body []byte, err error) {
 }
 
 func (r *reader) fill() error {
-	if r.start == r.end {
+	rest := r.end - r.start
+	switch {
+	case rest == 0:
 		r.start, r.end = 0, 0
 		r.resize()
+	case r.end == len(r.buf) && rest > len(r.buf)/2:
+		r.move(2 * len(r.buf))
+	case r.start > 0 && len(r.buf) > largeBuffer && rest <= largeBuffer/2:
+		r.move(largeBuffer) // the large packet is gone, this is the next one's beginning
+	case r.end == len(r.buf):
+		copy(r.buf, r.buf[r.start:r.end])
+		r.start, r.end = 0, rest
 	}
-	if r.end == len(r.buf) {
-		held := r.end - r.start
-		if held > len(r.buf)/2 {
-			bigger := make([]byte, 2*len(r.buf))
-			copy(bigger, r.buf[r.start:r.end])
-			r.buf = bigger
-		} else {
-			copy(r.buf, r.buf[r.start:r.end])
-		}
-		r.start, r.end = 0, held
+	switch {
+	case rest == 0:
+		r.held.moves()
+	case r.cut || r.held.since.Load() == 0:
+		r.held.waits()
 	}
+	r.cut = false
 	n, err := r.src.Read(r.buf[r.end:])
 	if n > 0 {
 		r.end += n
@@ -125,7 +133,16 @@ func (r *reader) resize() {
 		size /= 2
 	}
 	if size != len(r.buf) {
-		r.buf, r.calm = make([]byte, size), 0
+		r.move(size)
+		r.calm = 0
 	}
 	r.full = false
+}
+
+// move puts what is not consumed into a buffer of another size.
+func (r *reader) move(size int) {
+	r.held.add(size - len(r.buf))
+	buf := make([]byte, size)
+	r.end = copy(buf, r.buf[r.start:r.end])
+	r.buf, r.start = buf, 0
 }

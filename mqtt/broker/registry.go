@@ -34,7 +34,7 @@ func (s *Server) attach(ctx context.Context, c *conn, h *hello) error {
 		}
 		return err
 	}
-	c.out = newOutput(s.cfg.MaxOutBuffer)
+	c.out = newOutput(s.cfg.MaxOutBuffer, &c.outHeld)
 	c.routing = &routing{srv: s}
 	connack := c.connack(h, Success, "")
 	s.wg.Add(1)

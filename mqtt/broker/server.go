@@ -46,6 +46,7 @@ type Server struct {
 	timers    *timers
 	routings  sync.Pool
 	notices   *rate.Limiter
+	buffered  *budget // what connections hold
 
 	shares sync.Mutex // guards groups; before the index's and shareGroup.mu
 	groups map[string]*shareGroup
@@ -83,6 +84,7 @@ func New(cfg Config, deps Deps) (*Server, error) {
 		timers: newTimers(), groups: map[string]*shareGroup{}, conns: map[*conn]struct{}{},
 		sessions: map[string]*session{}, lanes: map[string]*lane{}, addresses: map[string]int{},
 		done: make(chan struct{}), notices: rate.NewLimiter(5, 50),
+		buffered: newBudget(cfg.MaxBufferedBytesTotal),
 	}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.retained.maxMessages, s.retained.maxBytes = cfg.MaxRetainedMessages, cfg.MaxRetainedBytes
@@ -92,6 +94,7 @@ func New(cfg Config, deps Deps) (*Server, error) {
 		return nil, err
 	}
 	s.service.Go(func() { s.timers.run(s.done) })
+	s.service.Go(s.shed)
 	if cfg.SysInterval > 0 {
 		s.service.Go(s.publishSys)
 	}

@@ -21,6 +21,8 @@ type Stats struct {
 	QueuedBytes    int64
 	// PendingBytes are published and not yet released by the handler.
 	PendingBytes int64
+	// BufferedBytes are held by connections, reading and writing.
+	BufferedBytes int64
 
 	// Traffic. Messages are PUBLISH packets, bytes are all bytes.
 	ConnectionsAccepted uint64
@@ -55,6 +57,7 @@ type Stats struct {
 	PendingRefused       uint64 // MaxPendingBytesTotal
 	RateStalls           uint64 // PublishRate: reading paused
 	SlowClients          uint64 // closed: WriteTimeout or a full buffer
+	ShedConnections      uint64 // MaxBufferedBytesTotal: closed
 	KeepAliveTimeouts    uint64
 	RefusedSubscriptions uint64 // MaxSubscriptions
 
@@ -77,7 +80,7 @@ type counters struct {
 	takeovers, expired, displaced, pendingStalls, pendingRefused      atomic.Uint64
 	rateStalls, slowClients, keepAliveTimeouts, refusedSubs           atomic.Uint64
 	dropFull, dropOffline, dropExpired, dropTooLarge, dropSessionEnd  atomic.Uint64
-	dropRetained                                                      atomic.Uint64
+	dropRetained, shed                                                atomic.Uint64
 	queuedMessages, queuedBytes, pendingBytes                         atomic.Int64
 }
 
@@ -92,6 +95,7 @@ func (s *Server) Stats() Stats {
 		Uptime: time.Since(s.started), Connections: conns, Sessions: sessions,
 		Subscriptions: int(s.subCount.Load()), RetainedMessages: retained, RetainedBytes: retainedBytes,
 		QueuedMessages: c.queuedMessages.Load(), QueuedBytes: c.queuedBytes.Load(), PendingBytes: c.pendingBytes.Load(),
+		BufferedBytes:       s.buffered.bytes.Load(),
 		ConnectionsAccepted: c.accepted.Load(), MessagesReceived: c.received.Load(), MessagesSent: c.sent.Load(),
 		BytesReceived: c.bytesIn.Load(), BytesSent: c.bytesOut.Load(),
 		RefusedConnections: c.refusedConns.Load(), RefusedSessions: c.refusedSessions.Load(),
@@ -102,7 +106,7 @@ func (s *Server) Stats() Stats {
 		RefusedMessages: c.refusedMessages.Load(), Duplicates: c.duplicates.Load(), StoreErrors: c.storeErrors.Load(),
 		Takeovers: c.takeovers.Load(), SessionsExpired: c.expired.Load(), SessionsDisplaced: c.displaced.Load(),
 		PendingStalls: c.pendingStalls.Load(), PendingRefused: c.pendingRefused.Load(), RateStalls: c.rateStalls.Load(),
-		SlowClients: c.slowClients.Load(), KeepAliveTimeouts: c.keepAliveTimeouts.Load(),
+		SlowClients: c.slowClients.Load(), ShedConnections: c.shed.Load(), KeepAliveTimeouts: c.keepAliveTimeouts.Load(),
 		RefusedSubscriptions: c.refusedSubs.Load(),
 		DroppedQueueFull:     c.dropFull.Load(), DroppedOffline: c.dropOffline.Load(), DroppedExpired: c.dropExpired.Load(),
 		DroppedTooLarge: c.dropTooLarge.Load(), DroppedSessionEnd: c.dropSessionEnd.Load(), DroppedRetained: c.dropRetained.Load(),
