@@ -34,6 +34,8 @@ var scenarios = []scenario{
 	{name: "function c qos0", broker: "headgate", language: "c", window: 1000, filters: 1, clients: 1},
 	{name: "function c qos0 2000/s", broker: "headgate", language: "c", rate: 2000, window: 1000, filters: 1, clients: 1},
 	{name: "forward qos0 2000/s mosquitto", broker: "mosquitto", rate: 2000, window: 1000, clients: 1},
+	{name: "forward qos0 2000/s", broker: "headgate", rate: 2000, window: 1000, clients: 1},
+	{name: "function c qos0 2000/s 1000 clients", broker: "headgate", language: "c", rate: 2000, window: 1000, filters: 1, clients: 1000},
 	{name: "function c qos0 10000 filters", broker: "headgate", language: "c", window: 1000, filters: 10_000, clients: 1},
 	{name: "function c qos0 1000 clients", broker: "headgate", language: "c", window: 1000, filters: 1, clients: 1000},
 	{name: "function c qos1 durable", broker: "headgate", language: "c", qos: 1, window: 500, filters: 1, clients: 1},

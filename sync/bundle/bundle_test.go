@@ -109,3 +109,32 @@ func FuzzOpen(f *testing.F) {
 		}
 	})
 }
+
+// FuzzOpenContent fuzzes what is inside the compression, which random bytes
+// hardly ever get through.
+func FuzzOpenContent(f *testing.F) {
+	raw, _ := testBundle(f)
+	zr, err := gzip.NewReader(bytes.NewReader(raw))
+	if err != nil {
+		f.Fatal(err)
+	}
+	tar, err := io.ReadAll(zr)
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(tar)
+	f.Fuzz(func(t *testing.T, tar []byte) {
+		var out bytes.Buffer
+		zw := gzip.NewWriter(&out)
+		if _, err := zw.Write(tar); err != nil {
+			t.Fatal(err)
+		}
+		if err := zw.Close(); err != nil {
+			t.Fatal(err)
+		}
+		b, err := bundle.Open(out.Bytes())
+		if err == nil && (b.Files[b.Spec.Main] == nil || !function.ValidName(b.Spec.Name)) {
+			t.Error("opened a bundle that is not whole")
+		}
+	})
+}
