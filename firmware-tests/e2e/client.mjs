@@ -75,5 +75,22 @@ console.log("function round trips over TCP and WebSocket, 3.1.1 and 5.0, QoS 0 t
   console.log("what no filter allows is refused with 0x87");
 }
 
+{
+  // Three messages, two events: the second message repeats the first's id.
+  const client = await connect(TCP, { protocolVersion: 5 });
+  await client.subscribeAsync("js/out/ce", { qos: 1 });
+  const seen = [];
+  client.on("message", (_, payload) => seen.push(JSON.parse(payload).echo));
+  const last = new Promise((resolve) => client.on("message", (_, payload) => JSON.parse(payload).echo === 3 && resolve()));
+  for (const [n, id] of [[1, "a"], [2, "a"], [3, "b"]]) {
+    const userProperties = { specversion: "1.0", id, source: "/probe", type: "reading" };
+    await client.publishAsync("js/in/ce", String(n), { qos: 1, properties: { userProperties } });
+  }
+  await last;
+  assert.deepEqual(seen, [1, 3]);
+  await client.endAsync();
+  console.log("a repeated CloudEvents id is one event");
+}
+
 await assert.rejects(connect(TCP, { password: "wrong" }), /Not authorized|bad user name|Connection refused/i);
 console.log("a wrong password is refused");
