@@ -56,7 +56,7 @@ func instanceOf(ctx context.Context) *instance { return ctx.(*callContext).in }
 
 // instantiate makes an instance, from img where there is one.
 func (m *Module) instantiate(ctx context.Context, img *image) (in *instance, err error) {
-	alloc := &allocator{engine: m.engine, limit: uint64(m.limits.Memory)}
+	alloc := &allocator{module: m}
 	if img != nil {
 		alloc.initial = img.size
 	}

@@ -18,10 +18,9 @@ const copyLimit = 64 << 10
 // memory is the linear memory of one instance: a reservation of address space
 // as large as the function may need, so that it grows in place.
 type memory struct {
-	engine *Engine
+	module *Module
 	base   []byte // the reservation
 	size   uint64 // in use
-	limit  uint64
 	// charged is how much of the engine's budget it holds.
 	charged int64
 	// denied is true once a growth was refused during this call.
@@ -35,8 +34,7 @@ var _ experimental.LinearMemory = (*memory)(nil)
 
 // allocator makes the memory of one instance.
 type allocator struct {
-	engine  *Engine
-	limit   uint64
+	module  *Module
 	initial uint64
 	made    *memory
 	err     error
@@ -47,9 +45,10 @@ var _ experimental.MemoryAllocator = (*allocator)(nil)
 // Allocate reserves address space. A fault shows when the minimum is asked
 // for, since wazero expects no error here.
 func (a *allocator) Allocate(_, _ uint64) experimental.LinearMemory {
-	m := &memory{engine: a.engine, limit: a.limit, initial: a.initial, restorer: restorer{table: a.engine.pages}}
-	if m.base, a.err = reserve(a.limit); a.err != nil {
-		a.err = fmt.Errorf("reserve %d bytes of address space: %w", a.limit, a.err)
+	m := &memory{module: a.module, initial: a.initial, restorer: restorer{table: a.module.engine.pages}}
+	limit := uint64(a.module.limits.Memory)
+	if m.base, a.err = reserve(limit); a.err != nil {
+		a.err = fmt.Errorf("reserve %d bytes of address space: %w", limit, a.err)
 	}
 	a.made = m
 	return m
@@ -69,9 +68,10 @@ func (m *memory) Reallocate(size uint64) []byte {
 // charge takes what the memory needs from the engine's budget.
 func (m *memory) charge(size int64) bool {
 	if size > m.charged {
-		if !m.engine.budget.take(size - m.charged) {
+		if !m.module.engine.budget.take(size - m.charged) {
 			return false
 		}
+		m.module.memory.Add(size - m.charged)
 		m.charged = size
 	}
 	return true
@@ -83,7 +83,8 @@ func (m *memory) Free() {
 		release(m.base)
 		m.base = nil
 	}
-	m.engine.budget.give(m.charged)
+	m.module.engine.budget.give(m.charged)
+	m.module.memory.Add(-m.charged)
 	m.charged = 0
 }
 

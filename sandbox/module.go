@@ -57,6 +57,8 @@ type Module struct {
 	booted *quickjs.State // where the script engine left things in img
 	// instances counts the users of img; it rises under mu only.
 	instances atomic.Int64
+	// memory is what the linear memories of all instances take.
+	memory atomic.Int64
 }
 
 // Compile makes a Module of code: it is validated, instrumented, compiled

@@ -43,7 +43,9 @@ type Pool struct {
 type PoolStats struct {
 	// Running and Idle are instances now.
 	Running, Idle int
-	Invocations   uint64
+	// MemoryBytes is the linear memory that the module's instances hold now.
+	MemoryBytes int64
+	Invocations uint64
 	// ColdStarts counts invocations that an instance had to be made for.
 	ColdStarts uint64
 	// Retired counts instances that were not fit for another event.
@@ -272,5 +274,6 @@ func (p *Pool) Stats() PoolStats {
 	defer p.mu.Unlock()
 	s := p.stats
 	s.Running, s.Idle = p.running, len(p.idle)
+	s.MemoryBytes = p.module.memory.Load()
 	return s
 }

@@ -106,13 +106,13 @@ func TestScalesToZero(t *testing.T) {
 			}
 			time.Sleep(30 * time.Second)
 			synctest.Wait()
-			if s := u.pool.Stats(); s.Idle != 1 {
+			if s := u.pool.Stats(); s.Idle != 1 || s.MemoryBytes < 65536 {
 				t.Errorf("swept too early: %+v", s)
 			}
 			time.Sleep(2 * time.Minute)
 			synctest.Wait()
-			if s := e.Stats(); s.Instances != 0 || s.MemoryBytes != 0 {
-				t.Errorf("not at zero: %+v", s)
+			if s := e.Stats(); s.Instances != 0 || s.MemoryBytes != 0 || u.pool.Stats().MemoryBytes != 0 {
+				t.Errorf("not at zero: %+v, %+v", s, u.pool.Stats())
 			}
 			if again := u.invoke(host.Invocation{}); again.Outcome != function.OK || !again.ColdStart || string(again.Output) != output {
 				t.Errorf("after zero: %+v %q, want %q", again, again.Output, output)

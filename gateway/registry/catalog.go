@@ -64,7 +64,7 @@ func (r *Registry) counters(d *deployment, deadLetters int64) api.Counters {
 	s := r.deps.Dispatcher.FunctionStats(d.spec.Name)
 	p := d.pool.Stats()
 	c := api.Counters{
-		Invocations: s.Invocations, Errors: map[string]uint64{}, ColdStarts: s.ColdStarts, Instances: p.Running + p.Idle,
+		Invocations: s.Invocations, Errors: map[string]uint64{}, ColdStarts: s.ColdStarts, Instances: p.Running + p.Idle, MemoryBytes: p.MemoryBytes,
 		Queued: r.deps.Store.QueuedOf(d.spec.Name), DeadLetters: deadLetters, Dropped: s.VolatileDropped,
 		Conflicts: s.Conflicts, Pauses: s.Pauses,
 	}

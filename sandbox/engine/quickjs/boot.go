@@ -55,22 +55,22 @@ type State struct {
 type Guest struct {
 	state  *State
 	mod    api.Module
-	outer  functions
 	sp     api.MutableGlobal
+	outer  struct{ call, pending api.Function }
 	nested functions // for calls made from inside a host call
 	stack  [8]uint64
 }
 
-// functions are the exports that events need.
+// functions are the exports that host calls need. Each has a native stack of
+// its own, of 10 KiB at first.
 type functions struct {
-	call, pending, getIndex, setIndex, toCString, freeCString, freeValue,
+	getIndex, setIndex, toCString, freeCString, freeValue,
 	newString, newBytes, getBytes, malloc, free api.Function
 }
 
 func bindFunctions(mod api.Module) functions {
 	f := mod.ExportedFunction
 	return functions{
-		call: f("JS_Call"), pending: f("JS_ExecutePendingJob"),
 		getIndex: f("JS_GetPropertyUint32"), setIndex: f("JS_SetPropertyUint32"),
 		toCString: f("JS_ToCStringLen2"), freeCString: f("JS_FreeCString"), freeValue: f("JS_FreeValue"),
 		newString: f("JS_NewStringLen"), newBytes: f("JS_NewUint8ArrayCopy"), getBytes: f("JS_GetUint8Array"),
@@ -83,7 +83,8 @@ func (g *Guest) State() *State { return g.state }
 
 // Bind makes the Guest of an instance that starts from the clean state.
 func (s *State) Bind(mod api.Module) *Guest {
-	g := &Guest{state: s, mod: mod, outer: bindFunctions(mod), nested: bindFunctions(mod)}
+	g := &Guest{state: s, mod: mod, nested: bindFunctions(mod)}
+	g.outer.call, g.outer.pending = mod.ExportedFunction("JS_Call"), mod.ExportedFunction("JS_ExecutePendingJob")
 	g.sp, _ = mod.ExportedGlobal(stackGlobal).(api.MutableGlobal)
 	if low, ok := mod.ExportedGlobal(lowGlobal).(api.MutableGlobal); ok {
 		low.Set(uint64(s.low))
