@@ -75,7 +75,8 @@ type Config struct {
 	MaxQueuedBytesTotal int
 	// MaxBufferedBytesTotal bounds what all connections together hold of packets
 	// that are not complete, and of bytes that their sockets have not taken.
-	// Beyond it the connection that is stuck with most of it is closed.
+	// Beyond it connections have less room, and the one that is stuck with most
+	// of it is closed.
 	MaxBufferedBytesTotal int
 	// WriteTimeout is how long a socket may take nothing before it is closed.
 	WriteTimeout time.Duration

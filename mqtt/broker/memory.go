@@ -22,6 +22,15 @@ type budget struct {
 	over  chan struct{} // wakes Server.shed
 }
 
+func (b *budget) exceeded() bool { return b.bytes.Load() > b.limit }
+
+func (b *budget) wake() {
+	select {
+	case b.over <- struct{}{}:
+	default:
+	}
+}
+
 func newBudget(limit int) *budget {
 	return &budget{limit: int64(limit), over: make(chan struct{}, 1)}
 }
@@ -34,63 +43,85 @@ func (h *held) add(bytes int) {
 	}
 	h.bytes.Add(int64(bytes))
 	if h.total.bytes.Add(int64(bytes)) > h.total.limit && bytes > 0 {
-		select {
-		case h.total.over <- struct{}{}:
-		default:
-		}
+		h.total.wake()
 	}
 }
 
-// waits notes that what is held is stuck from now on; moves that it is not.
-func (h *held) waits() { h.since.Store(time.Now().UnixNano()) }
-func (h *held) moves() { h.since.Store(0) }
+// waits notes that what is held has been stuck since then; moves that it is not.
+func (h *held) waits(since time.Time) { h.since.Store(since.UnixNano()) }
+func (h *held) moves()                { h.since.Store(0) }
+
+// stuck is for how long it has been.
+func (h *held) stuck(now time.Time) time.Duration {
+	since := h.since.Load()
+	if since == 0 {
+		return 0
+	}
+	return now.Sub(time.Unix(0, since))
+}
 
 // release gives back what is left at the end.
 func (h *held) release() { h.total.bytes.Add(-h.bytes.Swap(0)) }
 
 // weight grows with what is held and with how long it has been stuck, so that
 // a slow sender of one large packet outlives those that never finish theirs.
-func (h *held) weight(now int64) float64 {
-	stuck := time.Millisecond
-	if since := h.since.Load(); since != 0 {
-		stuck = max(stuck, time.Duration(now-since))
-	}
-	return float64(h.bytes.Load()) * stuck.Seconds()
+func (h *held) weight(now time.Time) float64 {
+	return float64(h.bytes.Load()) * max(h.stuck(now), time.Millisecond).Seconds()
 }
 
-// shed closes connections while all of them together hold more than
-// MaxBufferedBytesTotal, the one that weighs most first. It returns when the
-// broker closes.
+// stuckAfter is how long a connection may keep others waiting for memory.
+const stuckAfter = time.Second
+
+// shed closes connections that are stuck while all of them together hold more
+// than MaxBufferedBytesTotal, the one that weighs most first; at twice that
+// much it asks no longer since when. It returns when the broker closes.
 func (s *Server) shed() {
+	const pause = 50 * time.Millisecond
 	for {
 		select {
 		case <-s.done:
 			return
 		case <-s.buffered.over:
 		}
-		for s.shedOne() {
+		for s.buffered.exceeded() && s.shedOne() {
+		}
+		if !s.buffered.exceeded() {
+			continue
+		}
+		select { // a burst, it passes; or those that were closed are ending
+		case <-s.done:
+			return
+		case <-time.After(pause):
+			s.buffered.wake()
 		}
 	}
 }
 
 // shedOne closes the worst connection. It reports false when what the others
-// hold is within the bound.
+// hold is within the bound, or none of them has been stuck for long.
 func (s *Server) shedOne() bool {
-	now := time.Now().UnixNano()
+	now := time.Now()
 	var sum int64
-	var worst *conn
-	var most float64
+	var worst, stuck *conn
+	var most, stuckMost float64
 	s.mu.Lock()
 	for c := range s.conns {
 		if c.shedding.Load() {
 			continue // its bytes are about to be given back
 		}
 		sum += c.inHeld.bytes.Load() + c.outHeld.bytes.Load()
-		if w := c.inHeld.weight(now) + c.outHeld.weight(now); w > most {
+		w := c.inHeld.weight(now) + c.outHeld.weight(now)
+		if w > most {
 			worst, most = c, w
+		}
+		if w > stuckMost && max(c.inHeld.stuck(now), c.outHeld.stuck(now)) >= stuckAfter {
+			stuck, stuckMost = c, w
 		}
 	}
 	s.mu.Unlock()
+	if sum <= 2*s.buffered.limit {
+		worst = stuck
+	}
 	if sum <= s.buffered.limit || worst == nil {
 		return false
 	}

@@ -34,7 +34,11 @@ func newOutput(limit int, held *held) *output {
 func (o *output) room() bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	return o.pending < o.limit && !o.finishing && !o.broken
+	limit := o.limit
+	if o.held.total.exceeded() {
+		limit /= 16 // the rest waits in the queue, where receivers share a message
+	}
+	return o.pending < limit && !o.finishing && !o.broken
 }
 
 // append adds head and payload. owed means that the caller now owes the writer
@@ -111,7 +115,7 @@ func (c *conn) write() {
 	for range c.out.wake {
 		tail, chunks, size, last := c.out.take(spare)
 		if size > 0 {
-			c.outHeld.waits()
+			c.outHeld.waits(time.Now())
 		}
 		if err := c.writeAll(tail, chunks); err != nil {
 			c.out.fail()

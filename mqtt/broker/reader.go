@@ -2,6 +2,7 @@ package broker
 
 import (
 	"io"
+	"time"
 )
 
 // reader cuts packets out of a stream. Its buffer grows with what arrives, not
@@ -9,12 +10,13 @@ import (
 type reader struct {
 	src   io.Reader
 	buf   []byte
-	start int  // of what is not consumed
-	end   int  // of what was read
-	limit int  // of one packet's bytes
-	full  bool // the last read filled the buffer
-	calm  int  // small reads in a row
-	cut   bool // a packet was cut out since the last read
+	start int       // of what is not consumed
+	end   int       // of what was read
+	limit int       // of one packet's bytes
+	full  bool      // the last read filled the buffer
+	calm  int       // small reads in a row
+	cut   bool      // a packet was cut out since the last read
+	begun time.Time // the first read of the packet that is not complete
 	held  *held
 }
 
@@ -96,14 +98,17 @@ func (r *reader) fill() error {
 		copy(r.buf, r.buf[r.start:r.end])
 		r.start, r.end = 0, rest
 	}
-	switch {
-	case rest == 0:
-		r.held.moves()
-	case r.cut || r.held.since.Load() == 0:
-		r.held.waits()
+	if rest > 0 {
+		if r.cut || r.begun.IsZero() {
+			r.begun = time.Now()
+		}
+		r.held.waits(r.begun)
+	} else {
+		r.begun = time.Time{}
 	}
 	r.cut = false
 	n, err := r.src.Read(r.buf[r.end:])
+	r.held.moves()
 	if n > 0 {
 		r.end += n
 		r.full = r.end == len(r.buf)
