@@ -65,6 +65,9 @@ test-guests: ## Run the tests that need clang and wasi-libc; a missing toolchain
 test-arm64: ## Run the tests of sandbox, store and mqtt as arm64 under qemu-user
 	GOARCH=arm64 CGO_ENABLED=0 $(GO) test -exec qemu-aarch64-static ./sandbox/... ./gateway/store/... ./mqtt/...
 
+# In check, fuzzing and the demo get a short slice each.
+check: FUZZTIME = 5s
+check: export HEADGATE_DEMO_SECONDS ?= 30
 check: lint test race test-guests test-arm64 cross e2e crash fuzz demo ## All of it, as CI does
 	@test -z "$$(git status --porcelain)" || { git status --short; echo 'the checks changed the tree'; exit 1; }
 

@@ -104,12 +104,12 @@ func TestMosquittoClients(t *testing.T) {
 				ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 				defer cancel()
 				sub := mosquitto(ctx, "mosquitto_sub", g.Address, "valve-3", valve, "-V", version, "-q", fmt.Sprint(qos), "-t", "farm/3/valve", "-C", "1", "-d")
-				var out lines
+				var out rig.Output
 				sub.Stdout, sub.Stderr = &out, &out
 				if err := sub.Start(); err != nil {
 					t.Fatalf("%v (apt-get install mosquitto-clients)", err)
 				}
-				out.wait(t, ctx, "Subscribed")
+				awaitText(ctx, t, &out, "Subscribed")
 				for _, moisture := range []string{`{"moisture":40}`, "not json", fmt.Sprintf(`{"moisture":2%d}`, qos)} {
 					pub := mosquitto(ctx, "mosquitto_pub", g.Address, "soil-3", probe, "-V", version, "-q", fmt.Sprint(qos), "-t", "farm/3/moisture", "-m", moisture)
 					if b, err := pub.CombinedOutput(); err != nil {
