@@ -40,6 +40,7 @@ func (r *Registry) Deploy(ctx context.Context, raw []byte) (api.Deployed, error)
 	if err != nil {
 		return api.Deployed{}, err
 	}
+	defer giveBack()
 	compiled := time.Since(began)
 	if err := r.publish(ctx, d, raw, !pinned); err != nil {
 		r.retire(d)
@@ -61,7 +62,7 @@ func (r *Registry) publish(ctx context.Context, d *deployment, raw []byte, pin b
 	if err != nil {
 		return err
 	}
-	d.version.Number = number
+	d.version.Number, d.deployed = number, time.Now()
 	return r.activate(d)
 }
 
