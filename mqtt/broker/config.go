@@ -69,7 +69,9 @@ type Config struct {
 	// What does not fit waits in its queue.
 	MaxOutBuffer int
 	// MaxQueuedMessages and MaxQueuedBytes bound one session's queue,
-	// MaxQueuedBytesTotal all of them. What overflows is dropped, oldest first.
+	// MaxQueuedBytesTotal all of them, where a message of several sessions counts
+	// once. What overflows is dropped, oldest first; beyond the total only
+	// sessions that keep more than an equal share drop.
 	MaxQueuedMessages   int
 	MaxQueuedBytes      int
 	MaxQueuedBytesTotal int

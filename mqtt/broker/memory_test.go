@@ -72,3 +72,70 @@ func TestBuffersAreGivenBack(t *testing.T) {
 	}
 	eventually(t, "nothing is held", func() bool { return srv.Stats().Connections == 0 && srv.Stats().BufferedBytes == 0 })
 }
+
+// TestUnacknowledged reads everything and acknowledges nothing: what is in
+// flight counts against the bound of the session's queue.
+func TestUnacknowledged(t *testing.T) {
+	cfg := quietConfig()
+	cfg.MaxQueuedBytes = 512 << 10
+	srv, addr := startServer(t, cfg, Deps{})
+	p, _ := connected(t, addr, 4, "p", nil)
+	p.subscribe(1, "a")
+	for range 50 {
+		srv.Publish(&Message{Topic: "a", Payload: make([]byte, 100<<10), QoS: 1})
+	}
+	if n := srv.Stats().QueuedBytes; n > int64(cfg.MaxQueuedBytes) {
+		t.Errorf("%d bytes are kept, bound %d", n, cfg.MaxQueuedBytes)
+	}
+	for range 5 {
+		p.expect(packets.Publish)
+	}
+}
+
+// TestQueueShare lets one client fill the space of all queues with what nobody
+// fetches. Another one that is away for a while loses nothing.
+func TestQueueShare(t *testing.T) {
+	cfg := quietConfig()
+	cfg.MaxQueuedBytes, cfg.MaxQueuedBytesTotal = 512<<10, 1<<20
+	srv, addr := startServer(t, cfg, Deps{})
+	for i := range 5 {
+		hog, _ := connected(t, addr, 4, fmt.Sprint("hog", i), durable)
+		hog.subscribe(1, fmt.Sprint("hog/", i))
+		hog.disconnect()
+	}
+	away, _ := connected(t, addr, 4, "away", durable)
+	away.subscribe(1, "a")
+	away.disconnect()
+	for i := range 500 {
+		srv.Publish(&Message{Topic: fmt.Sprint("hog/", i%5), Payload: make([]byte, 10<<10), QoS: 1})
+	}
+	for range 20 {
+		srv.Publish(&Message{Topic: "a", Payload: make([]byte, 1<<10), QoS: 1})
+	}
+	if n := srv.Stats().QueuedBytes; n > 2*int64(cfg.MaxQueuedBytesTotal) {
+		t.Errorf("%d bytes are kept", n)
+	}
+	if n := clientOf(srv, "away").Queued; n != 20 {
+		t.Errorf("%d of 20 messages wait for the client that is away", n)
+	}
+}
+
+// TestFanOutCountsOnce keeps one message for many sessions, which is one
+// message's memory.
+func TestFanOutCountsOnce(t *testing.T) {
+	srv, addr := startServer(t, quietConfig(), Deps{})
+	for i := range 10 {
+		p, _ := connected(t, addr, 4, fmt.Sprint("c", i), durable)
+		p.subscribe(1, "a")
+		p.disconnect()
+	}
+	srv.Publish(&Message{Topic: "a", Payload: make([]byte, 50<<10), QoS: 1})
+	if st := srv.Stats(); st.QueuedBytes > 60<<10 || st.QueuedMessages != 10 {
+		t.Errorf("%d messages of %d bytes", st.QueuedMessages, st.QueuedBytes)
+	}
+	for i := range 10 {
+		p, _ := connected(t, addr, 4, fmt.Sprint("c", i), nil)
+		p.disconnect()
+	}
+	eventually(t, "nothing is kept", func() bool { return srv.Stats().QueuedBytes == 0 && srv.Stats().QueuedMessages == 0 })
+}

@@ -16,6 +16,9 @@ type Message struct {
 	// Properties are those of MQTT 5 that travel with the message; nil when
 	// there are none.
 	Properties *Properties
+
+	// holders counts the queues and windows that keep it; see session.hold.
+	holders int32
 }
 
 // Properties are the PUBLISH properties that a server forwards unaltered

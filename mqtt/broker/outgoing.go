@@ -3,6 +3,7 @@ package broker
 import (
 	"math/rand/v2"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/mochi-mqtt/server/v2/packets"
@@ -26,7 +27,8 @@ type outgoing struct {
 	// in the buffer, so it has a queue of its own. MQTT orders messages of
 	// one QoS [MQTT-4.6.0-5].
 	lossless, volatile queue
-	bytes              int // of window and queues
+	bytes              int // of window and queues, without retained messages
+	kept               int // the same with them
 	// replays is by how much the queues may exceed their bound for retained
 	// messages that a new subscription asked for; it ends with the backlog.
 	replays int
@@ -151,16 +153,44 @@ func (s *session) completed(c *conn, r *routing, id uint16) {
 
 // land takes a message out of flight.
 func (s *session) land(f *flight) {
-	s.account(-1, -f.size())
+	s.letGo(&f.queued)
 	f.state, f.msg, f.group, f.subIDs = done, nil, nil, nil
 	s.out.sent--
 	s.out.trim()
 }
 
-func (s *session) account(messages, bytes int) {
-	s.out.bytes += bytes
-	s.srv.count.queuedMessages.Add(int64(messages))
-	s.srv.count.queuedBytes.Add(int64(bytes))
+// hold counts a message that the session keeps. What many sessions keep is
+// counted once for all of them together.
+func (s *session) hold(q *queued) {
+	s.out.bytes += q.size()
+	s.out.kept += q.msg.size()
+	s.srv.count.queuedMessages.Add(1)
+	if atomic.AddInt32(&q.msg.holders, 1) == 1 {
+		s.srv.count.queuedBytes.Add(int64(q.msg.size()))
+	}
+}
+
+// letGo counts a message that the session keeps no longer.
+func (s *session) letGo(q *queued) {
+	s.out.bytes -= q.size()
+	s.out.kept -= q.msg.size()
+	s.srv.count.queuedMessages.Add(-1)
+	if atomic.AddInt32(&q.msg.holders, -1) == 0 {
+		s.srv.count.queuedBytes.Add(int64(-q.msg.size()))
+	}
+}
+
+// over reports whether the session may not keep more bytes: it keeps as much as
+// one may, or all together do and it has more than its share.
+func (s *session) over(more int) bool {
+	o, cfg := &s.out, &s.srv.cfg
+	if o.bytes > 0 && o.bytes+more > cfg.MaxQueuedBytes {
+		return true
+	}
+	if s.srv.count.queuedBytes.Load()+int64(more) <= int64(cfg.MaxQueuedBytesTotal) {
+		return false
+	}
+	return o.kept+more > cfg.MaxQueuedBytesTotal/int(max(s.srv.sessionCount.Load(), 1))
 }
 
 // deliver takes a message for the session: it is sent, queued or dropped, all
@@ -185,7 +215,7 @@ func (s *session) deliver(r *routing, q queued) bool {
 		return true
 	}
 	q.msg = r.keep()
-	if s.conn != nil && o.lossless.len() == 0 && o.free() && s.conn.out.room() {
+	if s.conn != nil && o.lossless.len() == 0 && o.free() && !s.over(q.msg.size()) && s.conn.out.room() {
 		s.launch(r, q)
 		return true
 	}
@@ -202,12 +232,11 @@ func (s *session) enqueue(q queued) {
 	} else {
 		o.lossless.push(q)
 	}
-	s.account(1, q.size())
+	s.hold(&q)
 	if q.replay && o.replays < cfg.MaxRetainedMessages {
 		o.replays++
 	}
-	for o.queuedLen() > cfg.MaxQueuedMessages+o.replays || o.bytes > cfg.MaxQueuedBytes ||
-		s.srv.count.queuedBytes.Load() > int64(cfg.MaxQueuedBytesTotal) {
+	for o.queuedLen() > cfg.MaxQueuedMessages+o.replays || s.over(0) {
 		old, ok := o.volatile.pop()
 		if !ok {
 			old, ok = o.lossless.pop()
@@ -215,7 +244,7 @@ func (s *session) enqueue(q queued) {
 		if !ok {
 			break // the rest is in flight, and bounded by that
 		}
-		s.account(-1, -old.size())
+		s.letGo(&old)
 		s.srv.count.dropFull.Add(1)
 	}
 	if s.conn != nil {
@@ -245,7 +274,7 @@ func (s *session) pump(r *routing) {
 	}
 	for o.lossless.len() > 0 && o.free() && c.out.room() {
 		q, _ := o.lossless.pop()
-		s.account(-1, -q.size())
+		s.letGo(&q)
 		if s.expired(&q) {
 			continue
 		}
@@ -253,7 +282,7 @@ func (s *session) pump(r *routing) {
 	}
 	for o.volatile.len() > 0 && c.out.room() {
 		q, _ := o.volatile.pop()
-		s.account(-1, -q.size())
+		s.letGo(&q)
 		if !s.expired(&q) {
 			s.send(r, &q, 0, false)
 		}
@@ -280,7 +309,7 @@ func (s *session) launch(r *routing, q queued) {
 		return
 	}
 	o.add(flight{queued: q})
-	s.account(1, q.size())
+	s.hold(&q)
 }
 
 // send encodes a PUBLISH into the connection's buffer. It reports false when

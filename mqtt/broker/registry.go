@@ -142,6 +142,7 @@ func (s *Server) makeSessionLocked(client, user string, epoch uint64) *session {
 		s.slots++
 	}
 	s.sessions[client] = sess
+	s.sessionCount.Store(int64(len(s.sessions)))
 	return sess
 }
 
@@ -149,6 +150,7 @@ func (s *Server) makeSessionLocked(client, user string, epoch uint64) *session {
 // later session of the same client must be saved after that.
 func (s *Server) removeLocked(sess *session) {
 	delete(s.sessions, sess.client)
+	s.sessionCount.Store(int64(len(s.sessions)))
 	s.freeSlots = append(s.freeSlots, sess.slot)
 	if s.store == nil || !sess.stored.Load() {
 		return

@@ -178,6 +178,7 @@ func b2i(b bool) int {
 // clone copies a message whose bytes are lent.
 func (m *Message) clone() *Message {
 	out := *m
+	out.holders = 0
 	out.Topic = strings.Clone(m.Topic)
 	out.Payload = bytes.Clone(m.Payload)
 	if p := m.Properties; p != nil {

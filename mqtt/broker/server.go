@@ -32,21 +32,22 @@ type Deps struct {
 
 // Server is the broker. Its methods may be called from any goroutine.
 type Server struct {
-	cfg       Config
-	handler   Handler
-	auth      Authenticator
-	store     SessionStore
-	log       *slog.Logger
-	started   time.Time
-	count     counters
-	authSlots chan struct{}
-	subs      *topic.Tree[*subscription]
-	subCount  atomic.Int64
-	retained  retained
-	timers    *timers
-	routings  sync.Pool
-	notices   *rate.Limiter
-	buffered  *budget // what connections hold
+	cfg          Config
+	handler      Handler
+	auth         Authenticator
+	store        SessionStore
+	log          *slog.Logger
+	started      time.Time
+	count        counters
+	authSlots    chan struct{}
+	subs         *topic.Tree[*subscription]
+	subCount     atomic.Int64
+	sessionCount atomic.Int64 // of sessions
+	retained     retained
+	timers       *timers
+	routings     sync.Pool
+	notices      *rate.Limiter
+	buffered     *budget // what connections hold
 
 	shares sync.Mutex // guards groups; before the index's and shareGroup.mu
 	groups map[string]*shareGroup

@@ -110,7 +110,7 @@ func (s *session) detach(c *conn, dirty bool) {
 // dropVolatile forgets queued QoS 0 messages.
 func (s *session) dropVolatile() {
 	for q, ok := s.out.volatile.pop(); ok; q, ok = s.out.volatile.pop() {
-		s.account(-1, -q.size())
+		s.letGo(&q)
 		s.srv.count.dropOffline.Add(1)
 	}
 }
@@ -170,7 +170,7 @@ func (s *session) finishEnd() {
 // returned, for other members [MQTT5 4.8.2].
 func (s *session) abandon() (orphans []queued) {
 	keep := func(q queued) {
-		s.account(-1, -q.size())
+		s.letGo(&q)
 		if q.group != nil && q.qos == 1 {
 			orphans = append(orphans, q)
 			return

@@ -284,11 +284,13 @@ func TestQueueBounds(t *testing.T) {
 		srv, addr := startServer(t, cfg, Deps{})
 		for i := range 5 {
 			sub, _ := connected(t, addr, 4, fmt.Sprint(i), durable)
-			sub.subscribe(1, "a")
+			sub.subscribe(1, fmt.Sprint("a/", i))
 			sub.disconnect()
 			eventually(t, "offline", func() bool { return !clientOf(srv, fmt.Sprint(i)).Connected })
 		}
-		srv.Publish(&Message{Topic: "a", Payload: make([]byte, 800), QoS: 1})
+		for i := range 5 {
+			srv.Publish(&Message{Topic: fmt.Sprint("a/", i), Payload: make([]byte, 800), QoS: 1})
+		}
 		if st := srv.Stats(); st.QueuedBytes > 3000 || st.DroppedQueueFull != 2 {
 			t.Errorf("%d bytes, %d dropped", st.QueuedBytes, st.DroppedQueueFull)
 		}
