@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"runtime"
 	"time"
@@ -65,11 +66,7 @@ func (o operator) Invoke(ctx context.Context, name string, in api.Invoke) (api.I
 		ID: o.g.events.next(), Source: "/operator", Type: event.TypeInvoke, Subject: in.Subject, Time: time.Now(),
 		Data: in.Data, DataContentType: in.ContentType,
 	}
-	names, values := make([]string, 0, len(in.Params)), make([]string, 0, len(in.Params))
-	for k, v := range in.Params {
-		names, values = append(names, k), append(values, v)
-	}
-	r, err := o.g.dispatcher.Invoke(ctx, name, e, trigger.NewParams(names, values))
+	r, err := o.g.dispatcher.Invoke(ctx, name, e, o.params(name, &in))
 	switch {
 	case errors.Is(err, dispatch.ErrNotDeployed):
 		return api.Invoked{}, fmt.Errorf("function %s: %w; 'headgate list' shows what is deployed", name, store.ErrNotFound)
@@ -79,6 +76,26 @@ func (o operator) Invoke(ctx context.Context, name string, in api.Invoke) (api.I
 		return api.Invoked{}, err
 	}
 	return api.Invoked{Invocation: invocation(&r.Record), Output: r.Output}, nil
+}
+
+// params are the captures that a trigger of the function would make of the
+// subject, and over them those that were named.
+func (o operator) params(name string, in *api.Invoke) trigger.Params {
+	all := map[string]string{}
+	if topic.DefaultLimits.CheckName(in.Subject) == nil {
+		for _, x := range o.g.triggers.Explain(&trigger.Message{Topic: in.Subject, Payload: in.Data}) {
+			if x.Function == name && x.Params != nil {
+				maps.Copy(all, x.Params)
+				break
+			}
+		}
+	}
+	maps.Copy(all, in.Params)
+	names, values := make([]string, 0, len(all)), make([]string, 0, len(all))
+	for k, v := range all {
+		names, values = append(names, k), append(values, v)
+	}
+	return trigger.NewParams(names, values)
 }
 
 // operatorClient is the client id that messages of the admin API come from.
@@ -176,12 +193,12 @@ func (d deviceAdmin) Rotate(ctx context.Context, name string) (api.DeviceSecret,
 	return api.DeviceSecret{Device: apiDevice(dev, false), Password: password, Address: d.address()}, nil
 }
 
-// Remove deletes a device and cuts it off.
+// Remove deletes a device, cuts it off and forgets its sessions.
 func (d deviceAdmin) Remove(ctx context.Context, name string) error {
 	if err := d.g.devices.Remove(ctx, name); err != nil {
 		return err
 	}
-	d.g.broker.Disconnect(name, broker.NotAuthorized)
+	d.g.broker.Forget(name, broker.NotAuthorized)
 	return nil
 }
 

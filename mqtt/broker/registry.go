@@ -19,6 +19,9 @@ func (s *Server) attach(ctx context.Context, c *conn, h *hello) error {
 		return err
 	}
 	c.sess, c.resumed, c.will = sess, present, h.will
+	if present {
+		sess.revoke(c)
+	}
 	c.keepAlive = s.keepAlive(c.version, c.keepAlive)
 	err = s.admitSession(c, sess, h)
 	if err == nil {

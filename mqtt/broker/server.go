@@ -148,6 +148,27 @@ func (s *Server) Disconnect(user string, code ReasonCode) {
 	}
 }
 
+// Forget ends every session of user, with its connection, its subscriptions
+// and what waits for it: the user exists no longer.
+func (s *Server) Forget(user string, code ReasonCode) {
+	s.mu.Lock()
+	var all []*session
+	for _, sess := range s.sessions {
+		if sess.user == user {
+			all = append(all, sess)
+		}
+	}
+	s.mu.Unlock()
+	for _, sess := range all {
+		sess.changeExpiry(0)
+		sess.keeps.Store(false)
+	}
+	s.Disconnect(user, code)
+	for _, sess := range all {
+		s.end(sess) // those without a connection; the others end with it
+	}
+}
+
 // Client is one session in the list of Clients.
 type Client struct {
 	ID        string

@@ -80,6 +80,32 @@ func (c *conn) grant(f packets.Subscription, id int, have map[string]*subscripti
 	return sub, nil
 }
 
+// revoke takes subscriptions away that what c may subscribe to no longer
+// covers: permissions may have changed since the session was left. What waits
+// in the queue may have come through one of them, so then it goes too.
+func (s *session) revoke(c *conn) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	revoked := 0
+	for filter, sub := range s.subs {
+		if covered(c.subACL, sub.match) {
+			continue
+		}
+		s.srv.unsubscribeIndex(sub)
+		delete(s.subs, filter)
+		s.srv.count.deniedSubscribes.Add(1)
+		revoked++
+	}
+	if revoked == 0 {
+		return
+	}
+	s.srv.notice("subscriptions of a resumed session are no longer allowed", "client", s.client, "user", s.user, "subscriptions", revoked)
+	for q, ok := s.out.lossless.pop(); ok; q, ok = s.out.lossless.pop() {
+		s.letGo(&q)
+		s.srv.count.dropSessionEnd.Add(1)
+	}
+}
+
 func covered(acl []string, filter string) bool {
 	for _, f := range acl {
 		if topic.Covers(f, filter) {
