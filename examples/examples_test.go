@@ -1,0 +1,104 @@
+// Package examples_test runs the recorded events of every example, and of the
+// guide for authors, as headgate test does.
+package examples_test
+
+import (
+	"context"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"testing"
+
+	"github.com/headgate-io/headgate/function"
+	"github.com/headgate-io/headgate/gateway/functest"
+	"github.com/headgate-io/headgate/sandbox"
+	"github.com/headgate-io/headgate/sdk/build"
+)
+
+func TestExamples(t *testing.T) {
+	manifests, err := filepath.Glob("*/headgate.yaml")
+	if err != nil || len(manifests) < 3 {
+		t.Fatalf("%d examples, %v", len(manifests), err)
+	}
+	for _, m := range manifests {
+		t.Run(filepath.Dir(m), func(t *testing.T) { runProject(t, filepath.Dir(m)) })
+	}
+}
+
+// TestGuide writes the files that docs/functions.md shows and runs them.
+func TestGuide(t *testing.T) {
+	guide, err := os.ReadFile("../docs/functions.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	files := regexp.MustCompile("(?ms)^```\\w+ (\\S+)\n(.*?)^```$").FindAllSubmatch(guide, -1)
+	if len(files) < 6 {
+		t.Fatalf("the guide shows %d files", len(files))
+	}
+	for _, f := range files {
+		path := filepath.Join(dir, string(f[1]))
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, f[2], 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	runProject(t, dir)
+}
+
+func runProject(t *testing.T, dir string) {
+	t.Helper()
+	m, err := function.ReadManifest(filepath.Join(dir, "headgate.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	file, err := functest.Read(filepath.Join(dir, functest.FileName), m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	engine, err := sandbox.New(t.Context(), sandbox.Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := engine.Close(context.Background()); err != nil {
+			t.Error(err)
+		}
+	})
+	subjects := map[string]functest.Subject{}
+	for i := range file.Tests {
+		c := &file.Tests[i]
+		t.Run(c.Function+"/"+c.Name, func(t *testing.T) {
+			if _, ok := subjects[c.Function]; !ok {
+				subjects[c.Function] = built(t, dir, *m.Functions[c.Function])
+			}
+			r, err := functest.Run(t.Context(), engine, subjects[c.Function], c)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, f := range r.Faults {
+				t.Error(f)
+			}
+			for _, l := range r.Logs {
+				t.Log(l.Level, l.Text)
+			}
+		})
+	}
+}
+
+// built is the function ready to run. C needs clang.
+func built(t *testing.T, dir string, spec function.Spec) functest.Subject {
+	t.Helper()
+	if _, err := exec.LookPath("clang"); err != nil && spec.Language() == "c" && os.Getenv("HEADGATE_REQUIRE_TOOLCHAINS") == "" {
+		t.Skip("clang is not installed; set HEADGATE_REQUIRE_TOOLCHAINS=1 to make this a failure")
+	}
+	a, err := build.Build(t.Context(), build.Request{Dir: dir, Main: spec.Main, Command: spec.Build})
+	if err != nil {
+		t.Fatal(err)
+	}
+	spec.Main = a.Main
+	return functest.Subject{Spec: spec, Code: a.Source}
+}
