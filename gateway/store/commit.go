@@ -153,6 +153,7 @@ func (s *Store) recover(g *group, cause error) {
 	s.mu.Lock()
 	s.recovering = true
 	s.stats.CommitErrors++
+	s.cause = cause
 	last := s.committed
 	s.mu.Unlock()
 

@@ -3,6 +3,8 @@ package store
 import (
 	"context"
 	"database/sql"
+	"errors"
+	"fmt"
 
 	"github.com/headgate-io/headgate/sync/usage"
 )
@@ -137,6 +139,19 @@ func (s *Store) Sealed() (seq, gen uint64) {
 	return s.seq, s.gen
 }
 
+// because adds to a rollback what it came from, for a person to read.
+func (s *Store) because(err error) error {
+	if !errors.Is(err, ErrRolledBack) {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.cause == nil {
+		return err
+	}
+	return fmt.Errorf("%w: %w", err, s.cause)
+}
+
 // exec runs fn in the next group's transaction and waits for its commit.
 func (s *Store) exec(ctx context.Context, fn func(ctx context.Context, c *sql.Conn) error) error {
 	o := &op{run: fn}
@@ -156,7 +171,7 @@ func (s *Store) exec(ctx context.Context, fn func(ctx context.Context, c *sql.Co
 		if err == nil {
 			err = o.err
 		}
-		done <- err
+		done <- s.because(err)
 	})
 	s.wakeLocked()
 	s.mu.Unlock()

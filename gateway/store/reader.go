@@ -21,8 +21,8 @@ type reader struct {
 
 const readers = 3
 
-func (s *Store) openReader() (r *reader, err error) {
-	r = &reader{}
+func (s *Store) openReader() (_ *reader, err error) {
+	r := &reader{}
 	if r.db, err = sql.Open("sqlite", s.dsn(true)); err != nil {
 		return nil, err
 	}

@@ -65,7 +65,7 @@ func (s *Store) sealAndWait(ctx context.Context, u *Unit) error {
 	}
 	select {
 	case err := <-done:
-		return err
+		return s.because(err)
 	case <-ctx.Done():
 		return ctx.Err()
 	}

@@ -59,6 +59,7 @@ type Store struct {
 	spare       []*group
 	groupNumber uint64
 	recovering  bool
+	cause       error // of the newest rollback
 	closed      bool
 	stats       Stats
 

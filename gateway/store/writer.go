@@ -3,8 +3,10 @@ package store
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"math"
+	"os"
 
 	"github.com/headgate-io/headgate/sync/usage"
 )
@@ -17,6 +19,7 @@ type writer struct {
 	conn *sql.Conn
 	stmt map[string]*sql.Stmt
 	buf  []byte
+	file os.FileInfo // what it has open
 }
 
 const (
@@ -57,9 +60,9 @@ var writerStatements = []string{
 	sqlSession, sqlSessionDelete, sqlQueueInsert, sqlQueueUpdate, sqlQueueDelete, sqlDeadInsert, sqlDeadOldest, sqlUsage,
 }
 
-func (s *Store) openWriter() (w *writer, err error) {
+func (s *Store) openWriter() (_ *writer, err error) {
 	ctx := context.Background()
-	w = &writer{s: s, stmt: make(map[string]*sql.Stmt), buf: make([]byte, 0, 4096)}
+	w := &writer{s: s, stmt: make(map[string]*sql.Stmt), buf: make([]byte, 0, 4096)}
 	if w.db, err = sql.Open("sqlite", s.dsn(false)); err != nil {
 		return nil, err
 	}
@@ -70,6 +73,9 @@ func (s *Store) openWriter() (w *writer, err error) {
 	}()
 	w.db.SetMaxOpenConns(1)
 	if w.conn, err = w.db.Conn(ctx); err != nil {
+		return nil, err
+	}
+	if w.file, err = os.Stat(s.cfg.Path); err != nil {
 		return nil, err
 	}
 	for _, q := range writerStatements {
@@ -97,7 +103,21 @@ func (w *writer) run(query string, args ...any) error {
 	return err
 }
 
-func (w *writer) begin() error  { return w.run(sqlBegin) }
+// begin starts a transaction, unless its file is no longer the one that a
+// restart would find: SQLite would write on into nowhere.
+func (w *writer) begin() error {
+	now, err := os.Stat(w.s.cfg.Path)
+	if err == nil && !os.SameFile(w.file, now) {
+		err = errReplaced
+	}
+	if err != nil {
+		return fmt.Errorf("the database was removed while it was open: put it back, or restart the gateway: %w", err)
+	}
+	return w.run(sqlBegin)
+}
+
+var errReplaced = errors.New("another file is in its place")
+
 func (w *writer) commit() error { return w.run(sqlCommit) }
 
 func (w *writer) names(g *group) error {
