@@ -101,7 +101,17 @@ var wrongNode = regexp.MustCompile(`^(\w+) was used where (\w+) is expected`)
 
 var nodeWords = map[string]string{
 	"string": "text", "sequence": "list", "mapping": "mapping", "integer": "number", "float": "number",
-	"bool": "true or false", "null": "blank",
+	"int": "number", "bool": "true or false", "null": "blank",
+	// What the library calls values of Go.
+	"int64": "number", "uint64": "number", "float64": "number", "map": "mapping", "slice": "list",
+}
+
+// nodeWord is a person's word for a kind of YAML node.
+func nodeWord(kind string) string {
+	if word, ok := nodeWords[kind]; ok {
+		return word
+	}
+	return kind
 }
 
 var plainTypes = map[string]string{
@@ -124,10 +134,10 @@ func (s *source) yamlFault(err error) error {
 		case want == "":
 			want = "a mapping"
 		}
-		message = fmt.Sprintf("expected %s here, found %s", want, m[1])
+		message = fmt.Sprintf("expected %s here, found %s", want, nodeWord(m[1]))
 	}
 	if m := wrongNode.FindStringSubmatch(message); m != nil {
-		message = fmt.Sprintf("expected a %s here, found %s", nodeWords[m[2]], nodeWords[m[1]])
+		message = fmt.Sprintf("expected a %s here, found %s", nodeWord(m[2]), nodeWord(m[1]))
 	}
 	if name, ok := strings.CutPrefix(message, "unknown field "); ok {
 		message = fmt.Sprintf("unknown field %s: check its spelling and its indentation", name)

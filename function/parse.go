@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"reflect"
 
 	"github.com/goccy/go-yaml"
 	"github.com/goccy/go-yaml/ast"
@@ -40,18 +41,38 @@ func ParseManifest(file string, src []byte) (*Manifest, error) {
 	if err := m.source.decode(m); err != nil {
 		return nil, err
 	}
+	var zeros []error
 	for name, s := range m.Functions {
 		if s == nil {
 			continue
 		}
 		s.Name = name
+		zeros = append(zeros, m.writtenZeros(s)...)
 		s.Limits = s.Limits.WithDefaults()
 		s.Retry = s.Retry.WithDefaults()
 	}
-	if err := m.Validate(); err != nil {
+	if err := errors.Join(append(zeros, m.Validate())...); err != nil {
 		return nil, err
 	}
 	return m, nil
+}
+
+// writtenZeros refuses zeros that somebody wrote: filled in with the default
+// they would mean the opposite of what they say.
+func (m *Manifest) writtenZeros(s *Spec) (faults []error) {
+	check := func(group string, values, defaults any) {
+		v, d := reflect.ValueOf(values), reflect.ValueOf(defaults)
+		for i := range v.NumField() {
+			field := v.Type().Field(i).Tag.Get("yaml")
+			if !v.Field(i).IsZero() || d.Field(i).IsZero() || m.source.lookup([]any{"functions", s.Name, group, field}) == nil {
+				continue
+			}
+			faults = append(faults, m.Fault(fmt.Sprintf("0 is not a value: leave it out for the default, %v", d.Field(i)), "functions", s.Name, group, field))
+		}
+	}
+	check("limits", s.Limits, DefaultLimits())
+	check("retry", s.Retry, Retry{}.WithDefaults())
+	return faults
 }
 
 // decode reads the source into v, strictly. An empty file leaves v alone.
