@@ -147,7 +147,11 @@ func Default() Config {
 // Load reads the file over the defaults, then the environment over both, and
 // validates. With required false a missing file is no fault.
 func Load(file string, required bool, environ []string) (Config, error) {
-	c := Default()
+	return LoadOver(Default(), file, required, environ)
+}
+
+// LoadOver is Load with defaults of the caller's.
+func LoadOver(c Config, file string, required bool, environ []string) (Config, error) {
 	src, err := os.ReadFile(file)
 	if err != nil && (required || !errors.Is(err, os.ErrNotExist)) {
 		return c, fmt.Errorf("read configuration: %w", err)
@@ -156,10 +160,17 @@ func Load(file string, required bool, environ []string) (Config, error) {
 	if err != nil {
 		return c, err
 	}
-	if err := override(&c, environ); err != nil {
+	overridden, err := override(&c, environ)
+	if err != nil {
 		return c, err
 	}
-	if err := c.validate(func(message string, path ...any) error { return at(message, path...) }); err != nil {
+	err = c.validate(func(message string, path ...any) error {
+		if variable, ok := overridden[dotted(path)]; ok {
+			return fmt.Errorf("environment variable %s: %s", variable, message)
+		}
+		return at(message, path...)
+	})
+	if err != nil {
 		return c, err
 	}
 	return c, nil
@@ -168,8 +179,20 @@ func Load(file string, required bool, environ []string) (Config, error) {
 // Validate joins every fault, each with its field path.
 func (c *Config) Validate() error {
 	return c.validate(func(message string, path ...any) error {
-		return fmt.Errorf("%s: %s", strings.Trim(strings.ReplaceAll(fmt.Sprint(path...), " ", "."), "[]"), message)
+		return fmt.Errorf("%s: %s", dotted(path), message)
 	})
+}
+
+// dotted is a field path as people write it: store.durability.
+func dotted(path []any) string {
+	var b strings.Builder
+	for i, p := range path {
+		if i > 0 {
+			b.WriteByte('.')
+		}
+		fmt.Fprint(&b, p)
+	}
+	return b.String()
 }
 
 // SocketPath is the admin socket's absolute path.

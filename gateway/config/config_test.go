@@ -57,6 +57,8 @@ func TestFaults(t *testing.T) {
 		{"admin", "admin:\n  listen: 0.0.0.0:7070\n", "", "beyond loopback the admin API needs"},
 		{"env name", "", "HEADGATE_STORE__DURABLE=x", `HEADGATE_STORE__DURABLE: there is no setting "durable"`},
 		{"env value", "", "HEADGATE_MQTT__MAX_PACKET=big", `"big" is not a size`},
+		{"env choice", "", "HEADGATE_STORE__DURABILITY=fast", `environment variable HEADGATE_STORE__DURABILITY: "fast" must be one of full, relaxed`},
+		{"small", "sandbox: {memory: 1KiB}\n", "", "config.yaml:1:19: sandbox.memory: 1KiB is too small: at least 1MiB"},
 		{"env list", "", "HEADGATE_MQTT__LISTENERS=x", "use the configuration file"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -19,8 +19,11 @@ var reserved = map[string]bool{
 	"HEADGATE_DEMO_SECONDS": true, "HEADGATE_REQUIRE_TOOLCHAINS": true, "HEADGATE_HOME": true,
 }
 
-func override(c *Config, environ []string) error {
+// override sets fields from the environment and returns by which variable,
+// keyed by dotted path.
+func override(c *Config, environ []string) (map[string]string, error) {
 	var faults []error
+	set := map[string]string{}
 	for _, kv := range environ {
 		name, value, _ := strings.Cut(kv, "=")
 		path, ok := strings.CutPrefix(name, EnvPrefix)
@@ -30,8 +33,9 @@ func override(c *Config, environ []string) error {
 		if err := setField(reflect.ValueOf(c).Elem(), strings.Split(strings.ToLower(path), "__"), value); err != nil {
 			faults = append(faults, fmt.Errorf("environment variable %s: %w", name, err))
 		}
+		set[strings.ReplaceAll(strings.ToLower(path), "__", ".")] = name
 	}
-	return errors.Join(faults...)
+	return set, errors.Join(faults...)
 }
 
 func setField(v reflect.Value, path []string, value string) error {

@@ -5,6 +5,10 @@ import (
 	"fmt"
 	"net"
 	"slices"
+	"strings"
+	"time"
+
+	"github.com/headgate-io/headgate/function"
 )
 
 type faultAt func(message string, path ...any) error
@@ -14,7 +18,7 @@ func (c *Config) validate(at faultAt) error {
 	add := func(message string, path ...any) { faults = append(faults, at(message, path...)) }
 	oneOf := func(value string, allowed []string, path ...any) {
 		if !slices.Contains(allowed, value) {
-			add(fmt.Sprintf("%q must be one of %v", value, allowed), path...)
+			add(fmt.Sprintf("%q must be one of %s", value, strings.Join(allowed, ", ")), path...)
 		}
 	}
 	if c.StateDir == "" {
@@ -25,21 +29,18 @@ func (c *Config) validate(at faultAt) error {
 	oneOf(c.Store.Durability, []string{"full", "relaxed"}, "store", "durability")
 	c.MQTT.validate(add)
 	c.Admin.validate(add)
-	for _, n := range []struct {
-		value int64
-		path  []any
-	}{
-		{int64(c.Sandbox.Memory) - 1<<20 + 1, []any{"sandbox", "memory"}},
-		{int64(c.Dispatch.SpillAfter), []any{"dispatch", "spill_after"}},
-		{int64(c.Dispatch.MaxQueued), []any{"dispatch", "max_queued"}},
-		{int64(c.Dispatch.MaxQueuedBytes), []any{"dispatch", "max_queued_bytes"}},
-		{int64(c.Dispatch.MaxVolatile), []any{"dispatch", "max_volatile"}},
-	} {
-		if n.value < 1 {
-			add("is too small", n.path...)
-		}
-	}
+	atLeast(add, c.Sandbox.Memory, 1<<20, "sandbox", "memory")
+	atLeast(add, c.Dispatch.SpillAfter, function.Duration(time.Millisecond), "dispatch", "spill_after")
+	atLeast(add, c.Dispatch.MaxQueued, 1, "dispatch", "max_queued")
+	atLeast(add, c.Dispatch.MaxQueuedBytes, 1, "dispatch", "max_queued_bytes")
+	atLeast(add, c.Dispatch.MaxVolatile, 1, "dispatch", "max_volatile")
 	return errors.Join(faults...)
+}
+
+func atLeast[T int | function.ByteSize | function.Duration](add func(string, ...any), value, low T, path ...any) {
+	if value < low {
+		add(fmt.Sprintf("%v is too small: at least %v", value, low), path...)
+	}
 }
 
 func (m *MQTT) validate(add func(string, ...any)) {
@@ -63,21 +64,12 @@ func (m *MQTT) validate(add func(string, ...any)) {
 			add("anonymous access beyond loopback is not allowed: set an address on 127.0.0.1, or turn mqtt.anonymous off and add devices", "mqtt", "listeners", i, "address")
 		}
 	}
-	for _, n := range []struct {
-		field string
-		value int64
-	}{
-		{"max_packet", int64(m.MaxPacket) - 127},
-		{"max_connections", int64(m.MaxConnections)},
-		{"max_connections_per_address", int64(m.MaxConnectionsPerAddress)},
-		{"max_queued_messages", int64(m.MaxQueuedMessages)},
-		{"max_queued_bytes", int64(m.MaxQueuedBytes)},
-		{"max_queued_bytes_total", int64(m.MaxQueuedBytesTotal)},
-	} {
-		if n.value < 1 {
-			add("is too small", "mqtt", n.field)
-		}
-	}
+	atLeast(add, m.MaxPacket, 128, "mqtt", "max_packet")
+	atLeast(add, m.MaxConnections, 1, "mqtt", "max_connections")
+	atLeast(add, m.MaxConnectionsPerAddress, 1, "mqtt", "max_connections_per_address")
+	atLeast(add, m.MaxQueuedMessages, 1, "mqtt", "max_queued_messages")
+	atLeast(add, m.MaxQueuedBytes, 1, "mqtt", "max_queued_bytes")
+	atLeast(add, m.MaxQueuedBytesTotal, 1, "mqtt", "max_queued_bytes_total")
 	if m.MaxPacket > 256<<20 {
 		add("MQTT allows 256 MiB at most", "mqtt", "max_packet")
 	}
