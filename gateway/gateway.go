@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"net"
 	"path/filepath"
@@ -119,6 +120,9 @@ func (g *Gateway) openStore(ctx context.Context) (err error) {
 		Path: filepath.Join(g.cfg.StateDir, "headgate.db"), Durability: store.Durability(g.cfg.Store.Durability), Logger: g.log,
 		MaxQueueRows: int64(g.cfg.Dispatch.MaxQueued), MaxQueueBytes: int64(g.cfg.Dispatch.MaxQueuedBytes),
 	})
+	if errors.Is(err, fs.ErrPermission) {
+		return fmt.Errorf("%w: choose another state_dir, or run as the user that owns this one", err)
+	}
 	if err != nil {
 		return err
 	}
@@ -185,10 +189,9 @@ func (g *Gateway) start(ctx context.Context, group *errgroup.Group) error {
 		l := &g.cfg.MQTT.Listeners[i]
 		address, err := g.listenMQTT(ctx, l)
 		if err != nil {
-			return fmt.Errorf("mqtt.listeners %s: %w", l.Name, err)
+			return fmt.Errorf("mqtt.listeners: %w", err)
 		}
 		g.listeners.set(l.Name, address.String())
-		g.log.Info("listening for MQTT", "listener", l.Name, "network", l.Network, "address", address.String())
 	}
 	return nil
 }

@@ -4,12 +4,15 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
 	"math"
 	"net"
 	"os"
 	"sync"
+	"syscall"
 
 	"github.com/headgate-io/headgate/gateway/config"
 	"github.com/headgate-io/headgate/mqtt/broker"
@@ -53,17 +56,24 @@ func (g *Gateway) listenMQTT(ctx context.Context, l *config.Listener) (net.Addr,
 	if l.TLS.Certificate != "" {
 		var err error
 		if c.TLS, err = loadTLS(&l.TLS); err != nil {
-			return nil, err
+			return nil, fmt.Errorf("listener %s: %w", l.Name, err)
 		}
 	}
-	return g.broker.Listen(ctx, c)
+	address, err := g.broker.Listen(ctx, c)
+	switch {
+	case errors.Is(err, syscall.EADDRINUSE):
+		err = fmt.Errorf("%w: another broker or gateway has it: stop that one, or choose another address", err)
+	case errors.Is(err, fs.ErrPermission):
+		err = fmt.Errorf("%w: ports below 1024 are root's: choose another", err)
+	}
+	return address, err
 }
 
 // loadTLS allows TLS 1.2, which is what ESP8266-class devices speak.
 func loadTLS(t *config.TLS) (*tls.Config, error) {
 	pair, err := tls.LoadX509KeyPair(t.Certificate, t.Key)
 	if err != nil {
-		return nil, fmt.Errorf("tls: %w", err)
+		return nil, fmt.Errorf("tls.certificate %s, tls.key %s: %w", t.Certificate, t.Key, err)
 	}
 	c := &tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12}
 	if t.ClientCA == "" {
