@@ -49,9 +49,9 @@ func (d *deadState) install(g *group, letters []*DeadLetter) {
 }
 
 // DeadLetters returns up to limit dead letters with ids greater than after,
-// without their events; function "" is all.
+// their events without the data; function "" is all.
 func (s *Store) DeadLetters(ctx context.Context, function string, after int64, limit int) ([]DeadLetter, error) {
-	rows, err := s.reader.db.QueryContext(ctx, `SELECT id, function, version, key, attempt, arrived, died, reason, error, blocks
+	rows, err := s.reader.db.QueryContext(ctx, `SELECT id, function, version, key, attempt, arrived, died, reason, error, blocks, event
 		FROM dead_letter WHERE id > ? AND (? = '' OR function = ?) ORDER BY id LIMIT ?`, after, function, function, limit)
 	if err != nil {
 		return nil, fmt.Errorf("list dead letters: %w", err)
@@ -61,9 +61,14 @@ func (s *Store) DeadLetters(ctx context.Context, function string, after int64, l
 	for rows.Next() {
 		var l DeadLetter
 		var arrived, died int64
-		if err := rows.Scan(&l.ID, &l.Function, &l.Version, &l.Key, &l.Attempt, &arrived, &died, &l.Reason, &l.Error, &l.Blocks); err != nil {
+		var blob []byte
+		if err := rows.Scan(&l.ID, &l.Function, &l.Version, &l.Key, &l.Attempt, &arrived, &died, &l.Reason, &l.Error, &l.Blocks, &blob); err != nil {
 			return nil, fmt.Errorf("list dead letters: %w", err)
 		}
+		if l.Event, l.Params, err = decodeEvent(blob); err != nil {
+			return nil, fmt.Errorf("dead letter %d: %w", l.ID, err)
+		}
+		l.Event.Data = nil // it may be large, and there may be many
 		l.Arrived, l.Died = fromMillis(arrived), fromMillis(died)
 		out = append(out, l)
 	}
