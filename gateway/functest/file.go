@@ -76,7 +76,7 @@ type Publish struct {
 func Read(path string, m *function.Manifest) (*File, error) {
 	src, err := os.ReadFile(path)
 	if errors.Is(err, os.ErrNotExist) {
-		return nil, fmt.Errorf("no recorded events at %s: see examples/irrigation/tests.yaml for how they look", path)
+		return nil, fmt.Errorf("no recorded events at %s: 'headgate new' writes one to start from", path)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("read recorded events: %w", err)

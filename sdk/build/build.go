@@ -8,6 +8,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -54,8 +55,11 @@ func Build(ctx context.Context, r Request) (*Artifact, error) {
 	}
 	path := filepath.Join(r.Dir, r.Main)
 	info, err := os.Stat(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("there is no file %s", path)
+	}
 	if err != nil {
-		return nil, fmt.Errorf("main: %w", err)
+		return nil, err
 	}
 	var a *Artifact
 	switch ext := strings.ToLower(filepath.Ext(r.Main)); {
