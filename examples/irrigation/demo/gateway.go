@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"strings"
 
 	"github.com/headgate-io/headgate/firmware-tests/rig"
 	"github.com/headgate-io/headgate/gateway/admin/api"
@@ -24,8 +25,10 @@ func startGateway(ctx context.Context, binary, dir string) (*gateway, error) {
 // deploy uses the command line, as an author would.
 func (g *gateway) deploy(ctx context.Context, project string) error {
 	out, err := g.Run(ctx, "deploy", project)
-	if err == nil {
-		fmt.Print(out)
+	for line := range strings.Lines(out) {
+		if strings.Contains(line, " is live") {
+			fmt.Print(line)
+		}
 	}
 	return err
 }

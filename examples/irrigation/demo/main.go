@@ -90,13 +90,16 @@ func run(ctx context.Context, o options, dir string) (err error) {
 		limit, cancel = context.WithTimeout(ctx, o.length)
 		defer cancel()
 	}
+	fmt.Printf("\nSoil moisture from %.0f to %.0f %%: # is where it is, --- where it should be.\n", barLow, barHigh)
 	began := time.Now()
 	view := newView(os.Stdout, farm, gw)
 	farm.live(limit, view.draw)
 	view.close()
+	err = summarize(os.Stdout, farm, gw)
 	if ctx.Err() != nil {
+		// Asked to end early, it has no verdict: the field may still be drying.
 		fmt.Println("interrupted after", time.Since(began).Round(time.Second))
 		return nil
 	}
-	return summarize(os.Stdout, farm, gw)
+	return err
 }

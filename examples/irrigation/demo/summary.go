@@ -23,7 +23,7 @@ func summarize(out io.Writer, f *farm, g *gateway) error {
 		inside, worst, n := judge(p.history, p.target, f.ended/2)
 		field := p.field
 		p.mu.Unlock()
-		fmt.Fprintf(out, "  %-10s target %2.0f  last half: %3d of %3d readings inside ±%d, worst %+.1f  %6.0f l  %d commands\n",
+		fmt.Fprintf(out, "  %-10s target %2.0f  last half: %3d of %3d readings inside ±%d, worst %+.1f  %6.0f l  commands %d\n",
 			field.Name, p.target, inside, n, tolerance, worst, field.Liters, field.Valve.Commands)
 		if n == 0 || inside != n {
 			faults = append(faults, fmt.Errorf("%s: %d of %d readings of the last half outside its target ± %d points", field.Name, n-inside, n, tolerance))

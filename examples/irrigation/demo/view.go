@@ -73,16 +73,19 @@ func (v *view) lines(ctx context.Context) []string {
 		if f.Valve.Open(now) {
 			state = "OPEN  "
 		}
-		lines = append(lines, fmt.Sprintf("  %-10s %s %4.1f %% (target %2.0f)  valve %s %3d commands  %6.0f l",
+		lines = append(lines, fmt.Sprintf("  %-10s %s %4.1f %% (target %2.0f)  valve %s  commands %3d  %6.0f l",
 			f.Name, bar(f.Moisture, p.target), f.Moisture, p.target, state, f.Valve.Commands, f.Liters))
 	}
 	return append(lines, v.gatewayLine(ctx))
 }
 
-// bar draws moisture from 10 to 50 %, with the target's band.
+// barLow and barHigh are the ends of the bar, in %.
+const barLow, barHigh = 10.0, 50.0
+
+// bar draws moisture, with the target's band.
 func bar(moisture, target float64) string {
-	const low, high, width = 10.0, 50.0, 40
-	at := func(x float64) int { return min(width-1, max(0, int((x-low)/(high-low)*width))) }
+	const width = 40
+	at := func(x float64) int { return min(width-1, max(0, int((x-barLow)/(barHigh-barLow)*width))) }
 	b := []rune(strings.Repeat("·", width))
 	for i := at(target - tolerance); i <= at(target+tolerance); i++ {
 		b[i] = '-'
@@ -114,7 +117,7 @@ func (v *view) gatewayLine(ctx context.Context) string {
 	for _, i := range recent {
 		fuel += i.Fuel
 	}
-	return fmt.Sprintf("  gateway: %5.1f events/s  invocation p50 %.2f ms, p99 %.2f ms  %d invocations, %d errors  fuel/call %d",
+	return fmt.Sprintf("  gateway: %5.1f events/s  invocation p50 %.2f ms, p99 %.2f ms  %d invocations, %d errors  fuel per call %d",
 		rate, ms(p50), ms(p99), count, errs, fuel/max(1, uint64(len(recent))))
 }
 
