@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"net/http"
 	"net/url"
 
@@ -24,6 +25,10 @@ func (a *app) deadLetterCommand() *cobra.Command {
 			}
 			if a.json {
 				return a.printJSON(list)
+			}
+			if len(list) == 0 {
+				fmt.Fprintln(a.out, "No event was given up.")
+				return nil
 			}
 			return table(a.out, "ID TIME FUNCTION SUBJECT ATTEMPTS ERROR", func(row func(...any)) {
 				for _, d := range list {

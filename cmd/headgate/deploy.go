@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/ed25519"
 	"errors"
 	"fmt"
 	"net/http"
@@ -57,16 +58,9 @@ func (a *app) deploy(ctx context.Context, c *client.Client, dir string, only []s
 	if err != nil {
 		return done, err
 	}
-	keyFile, err := authorKeyPath()
+	key, err := a.authorKey()
 	if err != nil {
 		return done, err
-	}
-	key, created, err := bundle.AuthorKey(keyFile)
-	if err != nil {
-		return done, err
-	}
-	if created {
-		fmt.Fprintf(a.err, "made your author key: %s. Keep a copy: gateways that know it refuse others.\n", keyFile)
 	}
 	for _, name := range names {
 		spec, files, err := p.build(ctx, name)
@@ -87,6 +81,20 @@ func (a *app) deploy(ctx context.Context, c *client.Client, dir string, only []s
 		}
 	}
 	return done, nil
+}
+
+// authorKey reads the key that the author's bundles are signed with, and makes
+// it the first time.
+func (a *app) authorKey() (ed25519.PrivateKey, error) {
+	file, err := authorKeyPath()
+	if err != nil {
+		return nil, err
+	}
+	key, created, err := bundle.AuthorKey(file)
+	if created {
+		fmt.Fprintf(a.err, "made your author key: %s. Keep a copy: gateways that know it refuse others.\n", file)
+	}
+	return key, err
 }
 
 func deployedLine(d api.Deployed) string {

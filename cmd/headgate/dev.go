@@ -5,8 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
+	"maps"
+	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -66,12 +70,15 @@ func (a *app) devGateway(ctx context.Context, f *runFlags) (*client.Client, chan
 		}
 		c.Close()
 	}
-	cfg, err := f.load()
+	cfg, err := f.load(true)
 	if err != nil {
 		return nil, nil, err
 	}
-	cfg.Log.Level = "warn"
-	g, err := gateway.New(ctx, cfg, newLogger(cfg.Log, a.err))
+	// What the gateway says of its own start is said below in one line; what
+	// it says of devices later, such as a wrong password, is wanted.
+	var level slog.LevelVar
+	level.Set(slog.LevelWarn)
+	g, err := gateway.New(ctx, cfg, newLogger(cfg.Log.Format, &level, a.err))
 	if err != nil {
 		return nil, nil, err
 	}
@@ -91,7 +98,13 @@ func (a *app) devGateway(ctx context.Context, f *runFlags) (*client.Client, chan
 			return nil, nil, err
 		}
 	}
-	fmt.Fprintf(a.err, "running a gateway here, state in %s\n", cfg.StateDir)
+	level.Set(logLevel(cfg.Log.Level))
+	var about api.About
+	if err := c.Do(ctx, http.MethodGet, "/v1/about", nil, &about); err != nil {
+		return nil, nil, err
+	}
+	addresses := slices.Sorted(maps.Values(about.Listeners))
+	fmt.Fprintf(a.err, "running a gateway here: MQTT on %s, state in %s\n", strings.Join(addresses, ", "), cfg.StateDir)
 	return c, ended, nil
 }
 

@@ -29,7 +29,7 @@ func (a *app) deviceAddCommand() *cobra.Command {
 			if err := a.call(cmd, http.MethodPost, "/v1/devices", d, &s); err != nil {
 				return err
 			}
-			return a.printSecret(s)
+			return a.printSecret(cmd, s)
 		},
 	}
 	c.Flags().StringArrayVar(&d.Publish, "publish", nil, "a topic filter it may publish to; {client} and {user} stand for its names; may be repeated")
@@ -38,19 +38,24 @@ func (a *app) deviceAddCommand() *cobra.Command {
 	return c
 }
 
-func (a *app) printSecret(s api.DeviceSecret) error {
+func (a *app) printSecret(cmd *cobra.Command, s api.DeviceSecret) error {
 	if a.json {
 		return a.printJSON(s)
 	}
+	// The line below is the better for a function that it starts, and does
+	// without one: the password is printed whatever comes.
+	var list []api.Function
+	_ = a.call(cmd, http.MethodGet, "/v1/functions", nil, &list)
 	fmt.Fprintf(a.out, "device    %s\npassword  %s   (shown this once)\n", s.Name, s.Password)
-	if line := mosquittoLine(s); line != "" {
+	if line := mosquittoLine(s, list); line != "" {
 		fmt.Fprintf(a.out, "try       %s\n", line)
 	}
 	return nil
 }
 
-// mosquittoLine is a command that works as it is printed.
-func mosquittoLine(s api.DeviceSecret) string {
+// mosquittoLine is a command that works as it is printed, and starts one of the
+// functions where the device may.
+func mosquittoLine(s api.DeviceSecret, functions []api.Function) string {
 	host, port, err := net.SplitHostPort(s.Address)
 	if err != nil {
 		return ""
@@ -59,12 +64,52 @@ func mosquittoLine(s api.DeviceSecret) string {
 	sample := strings.NewReplacer("{client}", s.Name, "{user}", s.Name)
 	switch {
 	case len(s.Publish) > 0:
-		topic := strings.NewReplacer("#", "test", "+", "1").Replace(sample.Replace(s.Publish[0]))
+		topic := sampleTopic(sample.Replace(s.Publish[0]), functions)
 		return fmt.Sprintf("mosquitto_pub %s -q 1 -t '%s' -m '{\"moisture\":27}'", login, topic)
 	case len(s.Subscribe) > 0:
 		return fmt.Sprintf("mosquitto_sub %s -q 1 -t '%s' -v", login, sample.Replace(s.Subscribe[0]))
 	}
 	return ""
+}
+
+// sampleTopic is a topic that the filter allows, one that starts a function
+// where there is any.
+func sampleTopic(filter string, functions []api.Function) string {
+	for _, f := range functions {
+		for _, t := range f.Triggers {
+			pattern, ok := strings.CutPrefix(t, "mqtt:")
+			if topic, meets := meet(strings.Split(filter, "/"), strings.Split(pattern, "/")); ok && meets {
+				return topic
+			}
+		}
+	}
+	return strings.NewReplacer("#", "test", "+", "1").Replace(filter)
+}
+
+// meet is a topic that two filters match, {name} being a wildcard as + is.
+func meet(a, b []string) (string, bool) {
+	wild := func(level string) bool { return level == "+" || level == "#" || strings.HasPrefix(level, "{") }
+	var topic []string
+	for len(a) > 0 && len(b) > 0 {
+		level := a[0]
+		switch {
+		case wild(a[0]) && wild(b[0]):
+			level = "1"
+		case wild(a[0]):
+			level = b[0]
+		case !wild(b[0]) && a[0] != b[0]:
+			return "", false
+		}
+		topic = append(topic, level)
+		// The rest of the other is the rest of #.
+		if a[0] != "#" || len(b) == 1 {
+			a = a[1:]
+		}
+		if b[0] != "#" || len(a) == 0 {
+			b = b[1:]
+		}
+	}
+	return strings.Join(topic, "/"), len(a)+len(b) == 0
 }
 
 func (a *app) deviceListCommand() *cobra.Command {
@@ -78,9 +123,13 @@ func (a *app) deviceListCommand() *cobra.Command {
 			if a.json {
 				return a.printJSON(list)
 			}
+			if len(list) == 0 {
+				fmt.Fprintln(a.out, "No device may connect yet. Add one: headgate device add NAME --publish FILTER")
+				return nil
+			}
 			return table(a.out, "DEVICE CONNECTED PUBLISH SUBSCRIBE CREATED", func(row func(...any)) {
 				for _, d := range list {
-					row(d.Name, d.Connected, strings.Join(d.Publish, " "), strings.Join(d.Subscribe, " "), day(d.Created))
+					row(d.Name, yesNo(d.Connected), strings.Join(d.Publish, " "), strings.Join(d.Subscribe, " "), day(d.Created))
 				}
 			})
 		},
@@ -95,7 +144,7 @@ func (a *app) deviceRotateCommand() *cobra.Command {
 			if err := a.call(cmd, http.MethodPost, "/v1/devices/"+url.PathEscape(args[0])+"/rotate", nil, &s); err != nil {
 				return err
 			}
-			return a.printSecret(s)
+			return a.printSecret(cmd, s)
 		},
 	}
 }
@@ -104,7 +153,10 @@ func (a *app) deviceRemoveCommand() *cobra.Command {
 	return &cobra.Command{
 		Use: "remove NAME", Aliases: []string{"rm"}, Short: "Remove a device and disconnect it", Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.call(cmd, http.MethodDelete, "/v1/devices/"+url.PathEscape(args[0]), nil, nil)
+			if err := a.call(cmd, http.MethodDelete, "/v1/devices/"+url.PathEscape(args[0]), nil, nil); err != nil {
+				return err
+			}
+			return a.printRemoved(args[0])
 		},
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/url"
 	"strconv"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -44,13 +45,23 @@ func followCommand[T any](a *app, f *follower, line func(T) string) *cobra.Comma
 				return err
 			}
 			defer c.Close()
-			return printStream(cmd.Context(), a, c, f.query(), line)
+			if f.function != "" {
+				a.noteUnknown(cmd.Context(), c, f.function)
+			}
+			err = printStream(cmd.Context(), a, c, f.query(), line)
+			if err == nil && f.follow && cmd.Context().Err() == nil {
+				return errEnded
+			}
+			return err
 		},
 	}
 	c.Flags().BoolVarP(&f.follow, "follow", "f", false, "go on until interrupted")
 	c.Flags().IntVarP(&f.limit, "limit", "n", 20, "how many of the newest to start with")
 	return c
 }
+
+// errEnded is the end of a stream that was to go on: the gateway is gone.
+var errEnded = fmt.Errorf("the gateway ended: %w any more", client.ErrUnreachable)
 
 func printStream[T any](ctx context.Context, a *app, c *client.Client, path string, line func(T) string) error {
 	for item, err := range client.Stream[T](ctx, c, path) {
@@ -83,8 +94,8 @@ func logLine(l api.LogLine) string {
 }
 
 func (a *app) eventsCommand() *cobra.Command {
-	f := &follower{use: "events", short: "Show the newest events and the functions they started", path: "/v1/events"}
+	f := &follower{use: "events", short: "Show the newest events that started functions, and which", path: "/v1/events"}
 	return followCommand(a, f, func(e api.Event) string {
-		return fmt.Sprintf("%s  %s  %s  qos %d  %d B  -> %v", clock(e.Time), e.Source, e.Subject, e.QoS, e.Bytes, e.Functions)
+		return fmt.Sprintf("%s  %s  %s  qos %d  %d B  -> %s", clock(e.Time), e.Source, e.Subject, e.QoS, e.Bytes, strings.Join(e.Functions, ", "))
 	})
 }

@@ -1,15 +1,22 @@
 package main
 
 import (
+	"context"
+	"encoding/json"
+	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 
 	"github.com/goccy/go-yaml"
 	"github.com/spf13/cobra"
 
+	"github.com/headgate-io/headgate/function"
 	"github.com/headgate-io/headgate/gateway/admin/api"
+	"github.com/headgate-io/headgate/gateway/admin/client"
 )
 
 func functionPath(name string, more ...string) string {
@@ -76,15 +83,11 @@ func (a *app) describe(f api.FunctionDetail) error {
 	}
 	fmt.Fprintf(a.out, "author       %s\ndigest       %s\n", f.Author, f.Digest)
 	fmt.Fprintf(a.out, "triggers     %s\n", strings.Join(f.Triggers, "\n             "))
-	fmt.Fprintf(a.out, "invocations  %d, %d cold starts, %d instances in %s\n", c.Invocations, c.ColdStarts, c.Instances, size(c.MemoryBytes))
+	fmt.Fprintf(a.out, "invocations  %d, %s, %s in %s\n", c.Invocations, counted(c.ColdStarts, "cold start"), counted(c.Instances, "instance"), size(c.MemoryBytes))
 	fmt.Fprintf(a.out, "errors       %d%s\n", sum(c.Errors), kinds(c.Errors))
-	fmt.Fprintf(a.out, "waiting      %d queued, %d dead letters, %d dropped, %d conflicts, %d pauses\n\n", c.Queued, c.DeadLetters, c.Dropped, c.Conflicts, c.Pauses)
-	text, err := yaml.MarshalWithOptions(struct {
-		Limits      any `yaml:"limits"`
-		Retry       any `yaml:"retry"`
-		Permissions any `yaml:"permissions"`
-		Config      any `yaml:"config,omitempty"`
-	}{f.Spec.Limits, f.Spec.Retry, f.Spec.Permissions, f.Spec.Config}, yaml.Flow(false))
+	fmt.Fprintf(a.out, "waiting      %d queued, %s, %d dropped, %s, %s\n\n", c.Queued, counted(c.DeadLetters, "dead letter"), c.Dropped,
+		counted(c.Conflicts, "conflict"), counted(c.Pauses, "pause"))
+	text, err := manifestText(&f.Spec)
 	if err != nil {
 		return err
 	}
@@ -100,10 +103,25 @@ func (a *app) describe(f api.FunctionDetail) error {
 	})
 }
 
+// manifestText is what a manifest would say to the same effect. It goes
+// through JSON, which leaves out what is not set and has whole numbers.
+func manifestText(s *function.Spec) ([]byte, error) {
+	raw, err := json.Marshal(struct {
+		Limits      function.Limits      `json:"limits"`
+		Retry       function.Retry       `json:"retry"`
+		Permissions function.Permissions `json:"permissions,omitzero"`
+		Config      map[string]any       `json:"config,omitempty"`
+	}{s.Limits, s.Retry, s.Permissions, s.Config})
+	if err != nil {
+		return nil, err
+	}
+	return yaml.JSONToYAML(raw)
+}
+
 func kinds(m map[string]uint64) string {
 	var parts []string
-	for k, n := range m {
-		parts = append(parts, fmt.Sprintf("%d %s", n, k))
+	for _, k := range slices.Sorted(maps.Keys(m)) {
+		parts = append(parts, fmt.Sprintf("%d %s", m[k], strings.ReplaceAll(k, "_", " ")))
 	}
 	if len(parts) == 0 {
 		return ""
@@ -138,12 +156,26 @@ func (a *app) removeCommand() *cobra.Command {
 			if err := a.call(cmd, http.MethodDelete, functionPath(args[0]), nil, nil); err != nil {
 				return err
 			}
-			if a.json {
-				return a.printJSON(map[string]string{"removed": args[0]})
-			}
-			fmt.Fprintf(a.out, "removed %s\n", args[0])
-			return nil
+			return a.printRemoved(args[0])
 		},
+	}
+}
+
+func (a *app) printRemoved(name string) error {
+	if a.json {
+		return a.printJSON(map[string]string{"removed": name})
+	}
+	fmt.Fprintf(a.out, "removed %s\n", name)
+	return nil
+}
+
+// noteUnknown says so where a function that was named is not deployed: what it
+// left behind may still be looked at, and a typing error wants to be seen.
+func (a *app) noteUnknown(ctx context.Context, c *client.Client, name string) {
+	var refused *client.Error
+	err := c.Do(ctx, http.MethodGet, functionPath(name), nil, nil)
+	if errors.As(err, &refused) && refused.Status == http.StatusNotFound {
+		fmt.Fprintf(a.err, "headgate: note: no function %s is deployed; 'headgate list' shows what is\n", name)
 	}
 }
 

@@ -49,7 +49,7 @@ func (a *app) invokeCommand() *cobra.Command {
 		},
 	}
 	c.Flags().StringVar(&req.ContentType, "content-type", "", "media type of DATA")
-	c.Flags().StringVar(&req.Subject, "subject", "", "the event's subject, such as a topic")
+	c.Flags().StringVar(&req.Subject, "subject", "", "the event's subject, such as a topic; a trigger's captures are taken from it")
 	c.Flags().StringArrayVar(&params, "param", nil, "a trigger's capture, name=value; may be repeated")
 	return c
 }

@@ -48,7 +48,11 @@ func percent(part, whole uint64) string {
 	if whole == 0 {
 		return "-"
 	}
-	return strconv.FormatFloat(100*float64(part)/float64(whole), 'g', 2, 64) + " %"
+	p := 100 * float64(part) / float64(whole)
+	if p >= 10 {
+		return strconv.FormatFloat(p, 'f', 0, 64) + " %"
+	}
+	return strconv.FormatFloat(p, 'g', 2, 64) + " %"
 }
 
 func size(n int64) string {
@@ -85,12 +89,34 @@ func invocationLine(i api.Invocation) string {
 		b.WriteString("  published " + strings.Join(i.Published, " "))
 	}
 	if i.Outcome != "ok" {
-		fmt.Fprintf(&b, "  %s: %s", strings.ToUpper(i.Outcome), i.Error)
+		b.WriteString("  " + failure(i.Outcome, i.Error))
 	}
 	if i.Next != "" {
 		b.WriteString("  (" + i.Next + ")")
 	}
 	return b.String()
+}
+
+// failure is the kind of a failure and what was wrong, without saying the kind
+// twice: OUT OF FUEL: the call needs more than …
+func failure(outcome, text string) string {
+	kind := strings.ReplaceAll(outcome, "_", " ")
+	return strings.ToUpper(kind) + ": " + strings.TrimPrefix(text, kind+": ")
+}
+
+// counted is "1 command" or "2 commands".
+func counted[T int | int64 | uint64](n T, thing string) string {
+	if n == 1 {
+		return fmt.Sprint(n, " ", thing)
+	}
+	return fmt.Sprint(n, " ", thing, "s")
+}
+
+func yesNo(b bool) string {
+	if b {
+		return "yes"
+	}
+	return "no"
 }
 
 func formatGBSeconds(v float64) string { return strconv.FormatFloat(v, 'g', 4, 64) }

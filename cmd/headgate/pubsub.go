@@ -21,7 +21,10 @@ func (a *app) pubCommand() *cobra.Command {
 				return err
 			}
 			m.Topic, m.Payload = args[0], data
-			return a.call(cmd, http.MethodPost, "/v1/messages", m, nil)
+			if err := a.call(cmd, http.MethodPost, "/v1/messages", m, nil); err != nil || !a.json {
+				return err
+			}
+			return a.printJSON(map[string]any{"topic": m.Topic, "qos": m.QoS, "bytes": len(m.Payload)})
 		},
 	}
 	c.Flags().IntVarP(&m.QoS, "qos", "q", 1, "quality of service: 0, 1 or 2; with 1 and 2 the call returns when the event is safe")
@@ -44,9 +47,15 @@ func (a *app) subCommand() *cobra.Command {
 			if limit > 0 {
 				q.Set("count", fmt.Sprint(limit))
 			}
-			return printStream(cmd.Context(), a, c, "/v1/messages?"+q.Encode(), func(m api.Message) string {
+			seen := 0
+			err = printStream(cmd.Context(), a, c, "/v1/messages?"+q.Encode(), func(m api.Message) string {
+				seen++
 				return m.Topic + " " + payload(m.Payload)
 			})
+			if err == nil && !a.json && (limit == 0 || seen < limit) && cmd.Context().Err() == nil {
+				return errEnded
+			}
+			return err
 		},
 	}
 	c.Flags().IntVarP(&limit, "count", "n", 0, "end after this many; 0 goes on")

@@ -6,9 +6,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
+	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -81,9 +85,7 @@ func (a *app) rootCommand() *cobra.Command {
 		SilenceErrors: true, SilenceUsage: true,
 		CompletionOptions: cobra.CompletionOptions{HiddenDefaultCmd: true},
 	}
-	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
-		return usageError{fmt.Errorf("%w; see '%s --help'", err, c.CommandPath())}
-	})
+	root.SetFlagErrorFunc(flagError)
 	flags := root.PersistentFlags()
 	flags.StringVar(&a.host, "host", os.Getenv("HEADGATE_HOST"), "the gateway: unix:///path/admin.sock, http://host:port or https://host:port")
 	flags.StringVar(&a.token, "token", os.Getenv("HEADGATE_TOKEN"), "admin token, for a gateway over TCP")
@@ -100,25 +102,51 @@ func (a *app) rootCommand() *cobra.Command {
 	return root
 }
 
-// checkArgs makes a wrong number of arguments a usage error that names the
-// right use.
+// flagError says what a flag takes, without the words of Go's parsers.
+func flagError(c *cobra.Command, err error) error {
+	text := err.Error()
+	if before, _, ok := strings.Cut(text, ": strconv."); ok {
+		text = before + ": want a whole number"
+	}
+	if before, _, ok := strings.Cut(text, ": time: "); ok {
+		text = before + ": want a duration such as 90m or 24h"
+	}
+	return usageError{fmt.Errorf("%s; see '%s --help'", text, c.CommandPath())}
+}
+
+// checkArgs makes a wrong number of arguments, and a verb that a group does
+// not have, a usage error that names the right use.
 func checkArgs(c *cobra.Command) {
 	for _, sub := range c.Commands() {
 		checkArgs(sub)
 	}
+	if c.HasSubCommands() {
+		c.Args = cobra.ArbitraryArgs
+		c.RunE = unknownVerb
+		return
+	}
 	inner := c.Args
 	if inner == nil {
-		if c.HasSubCommands() {
-			return
-		}
 		inner = cobra.NoArgs
 	}
 	c.Args = func(c *cobra.Command, args []string) error {
 		if err := inner(c, args); err != nil {
-			return usageError{fmt.Errorf("%w; use: %s", err, c.UseLine())}
+			return usageError{fmt.Errorf("wrong number of arguments, %d; use: %s", len(args), c.UseLine())}
 		}
 		return nil
 	}
+}
+
+// unknownVerb is what a group of verbs does by itself.
+func unknownVerb(c *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return c.Help()
+	}
+	var names []string
+	for _, sub := range c.Commands() {
+		names = append(names, sub.Name())
+	}
+	return usageError{fmt.Errorf("unknown command %q for %q: there is %s", args[0], c.CommandPath(), strings.Join(names, ", "))}
 }
 
 // client connects to the gateway that the flags, the environment or the
@@ -135,28 +163,37 @@ func (a *app) client() (*client.Client, error) {
 	return c, nil
 }
 
+// defaultSocket is where a gateway answers: the user's own or the system's,
+// root's order being the other way round. Where none does it is the first.
 func defaultSocket() string {
-	c := config.Default()
-	c.StateDir = defaultStateDir()
 	if dir := os.Getenv("HEADGATE_STATE_DIR"); dir != "" {
-		c.StateDir = dir
+		return socketIn(dir)
 	}
-	own := c.SocketPath()
-	if _, err := os.Stat(own); err != nil {
-		system := config.Default()
-		if _, err := os.Stat(system.SocketPath()); err == nil {
-			return system.SocketPath()
+	places := []string{socketIn(userStateDir()), socketIn(config.Default().StateDir)}
+	if os.Geteuid() == 0 {
+		slices.Reverse(places)
+	}
+	for _, socket := range places {
+		conn, err := net.DialTimeout("unix", socket, time.Second)
+		if err == nil {
+			conn.Close()
+			return socket
+		}
+		if errors.Is(err, fs.ErrPermission) {
+			return socket
 		}
 	}
-	return own
+	return places[0]
 }
 
-// defaultStateDir is the system's place for root and the user's own place for
-// everybody else.
-func defaultStateDir() string {
-	if os.Geteuid() == 0 {
-		return config.Default().StateDir
-	}
+func socketIn(stateDir string) string {
+	c := config.Default()
+	c.StateDir = stateDir
+	return c.SocketPath()
+}
+
+// userStateDir is the user's own place for a gateway's state.
+func userStateDir() string {
 	if dir := os.Getenv("XDG_STATE_HOME"); dir != "" {
 		return filepath.Join(dir, "headgate")
 	}

@@ -2,8 +2,10 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"os"
 
@@ -25,20 +27,30 @@ func (f *runFlags) register(c *cobra.Command) {
 	c.Flags().StringVar(&f.stateDir, "state-dir", "", "where state lives, over the configuration's state_dir")
 }
 
-func (f *runFlags) load() (config.Config, error) {
+// load reads the configuration. The state of a user's own gateway, which is
+// any but the one that root runs, is at the user's own place where nothing
+// else is said: the system's belongs to the service.
+func (f *runFlags) load(own bool) (config.Config, error) {
+	base := config.Default()
 	path, named := f.config, f.config != ""
 	if !named {
 		path = config.DefaultPath
 	}
 	environ := os.Environ()
-	if os.Getenv("HEADGATE_STATE_DIR") == "" && !named && os.Geteuid() != 0 {
-		// The system's place is not this user's to write to.
-		environ = append(environ, "HEADGATE_STATE_DIR="+defaultStateDir())
+	if own || os.Geteuid() != 0 {
+		base.StateDir = userStateDir()
+		if !named && os.Getenv("HEADGATE_STATE_DIR") == "" {
+			environ = append(environ, "HEADGATE_STATE_DIR="+base.StateDir)
+		}
 	}
 	if f.stateDir != "" {
 		environ = append(environ, "HEADGATE_STATE_DIR="+f.stateDir)
 	}
-	return config.Load(path, named, environ)
+	c, err := config.LoadOver(base, path, named, environ)
+	if errors.Is(err, fs.ErrNotExist) {
+		err = fmt.Errorf("%w: 'headgate run --print-config' prints one to start from", err)
+	}
+	return c, err
 }
 
 func (a *app) runCommand() *cobra.Command {
@@ -51,11 +63,11 @@ func (a *app) runCommand() *cobra.Command {
 				fmt.Fprint(a.out, configs.Gateway)
 				return nil
 			}
-			cfg, err := f.load()
+			cfg, err := f.load(false)
 			if err != nil {
 				return err
 			}
-			return runGateway(cmd.Context(), cfg, a.err)
+			return runGateway(cmd.Context(), cfg, newLogger(cfg.Log.Format, logLevel(cfg.Log.Level), a.err))
 		},
 	}
 	f.register(c)
@@ -63,20 +75,22 @@ func (a *app) runCommand() *cobra.Command {
 	return c
 }
 
-func runGateway(ctx context.Context, cfg config.Config, logs io.Writer) error {
-	g, err := gateway.New(ctx, cfg, newLogger(cfg.Log, logs))
+func runGateway(ctx context.Context, cfg config.Config, log *slog.Logger) error {
+	g, err := gateway.New(ctx, cfg, log)
 	if err != nil {
 		return err
 	}
 	return g.Run(ctx)
 }
 
-func newLogger(c config.Log, w io.Writer) *slog.Logger {
-	var level slog.Level
-	// Validate has seen the level.
-	_ = level.UnmarshalText([]byte(c.Level))
+func logLevel(name string) (level slog.Level) {
+	_ = level.UnmarshalText([]byte(name)) // Validate has seen it
+	return level
+}
+
+func newLogger(format string, level slog.Leveler, w io.Writer) *slog.Logger {
 	o := &slog.HandlerOptions{Level: level}
-	if c.Format == "json" {
+	if format == "json" {
 		return slog.New(slog.NewJSONHandler(w, o))
 	}
 	return slog.New(slog.NewTextHandler(w, o))

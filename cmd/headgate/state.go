@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -32,11 +33,16 @@ func (a *app) stateListCommand() *cobra.Command {
 			if len(args) == 2 {
 				prefix = args[1]
 			}
+			c, err := a.client()
+			if err != nil {
+				return err
+			}
+			defer c.Close()
 			all := []string{}
 			for after, more := "", true; more; {
 				var page api.StateList
 				q := url.Values{"prefix": {prefix}, "after": {after}}
-				if err := a.call(cmd, http.MethodGet, statePath(args[0])+"?"+q.Encode(), nil, &page); err != nil {
+				if err := c.Do(cmd.Context(), http.MethodGet, statePath(args[0])+"?"+q.Encode(), nil, &page); err != nil {
 					return err
 				}
 				all = append(all, page.Keys...)
@@ -44,6 +50,9 @@ func (a *app) stateListCommand() *cobra.Command {
 				if more {
 					after = page.Keys[len(page.Keys)-1]
 				}
+			}
+			if len(all) == 0 {
+				a.noteUnknown(cmd.Context(), c, args[0])
 			}
 			if a.json {
 				return a.printJSON(all)
@@ -65,12 +74,21 @@ func (a *app) stateGetCommand() *cobra.Command {
 				return err
 			}
 			if a.json {
-				return a.printJSON(e)
+				return a.printJSON(entryJSON(e))
 			}
 			fmt.Fprintln(a.out, payload(e.Value))
 			return nil
 		},
 	}
+}
+
+// entryJSON shows a value that is JSON as it is and others in base64, as
+// CloudEvents tells data from data_base64.
+func entryJSON(e api.StateEntry) map[string]any {
+	if json.Valid(e.Value) {
+		return map[string]any{"key": e.Key, "value": json.RawMessage(e.Value)}
+	}
+	return map[string]any{"key": e.Key, "value_base64": e.Value}
 }
 
 func (a *app) stateSetCommand() *cobra.Command {
@@ -81,7 +99,17 @@ func (a *app) stateSetCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return a.call(cmd, http.MethodPut, statePath(args[0], args[1]), api.StateEntry{Key: args[1], Value: value}, nil)
+			c, err := a.client()
+			if err != nil {
+				return err
+			}
+			defer c.Close()
+			a.noteUnknown(cmd.Context(), c, args[0])
+			err = c.Do(cmd.Context(), http.MethodPut, statePath(args[0], args[1]), api.StateEntry{Key: args[1], Value: value}, nil)
+			if err != nil || !a.json {
+				return err
+			}
+			return a.printJSON(map[string]any{"key": args[1], "bytes": len(value)})
 		},
 	}
 }
@@ -90,7 +118,11 @@ func (a *app) stateDeleteCommand() *cobra.Command {
 	return &cobra.Command{
 		Use: "delete FUNCTION KEY", Short: "Delete a key", Args: cobra.ExactArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.call(cmd, http.MethodDelete, statePath(args[0], args[1]), nil, nil)
+			err := a.call(cmd, http.MethodDelete, statePath(args[0], args[1]), nil, nil)
+			if err != nil || !a.json {
+				return err
+			}
+			return a.printJSON(map[string]string{"deleted": args[1]})
 		},
 	}
 }

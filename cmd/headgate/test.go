@@ -44,16 +44,11 @@ func (a *app) test(ctx context.Context, dir string) (err error) {
 	if err != nil {
 		return err
 	}
-	cache, err := os.MkdirTemp("", "headgate-test-")
+	engine, closeEngine, err := openSandbox(ctx)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, os.RemoveAll(cache)) }()
-	engine, err := sandbox.New(ctx, sandbox.Config{CacheDir: cache})
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, engine.Close(context.WithoutCancel(ctx))) }()
+	defer func() { err = errors.Join(err, closeEngine()) }()
 
 	subjects := map[string]functest.Subject{}
 	reports := []caseReport{}
@@ -90,6 +85,21 @@ func (a *app) test(ctx context.Context, dir string) (err error) {
 		return errors.Join(err, errTestsFailed)
 	}
 	return err
+}
+
+// openSandbox opens a sandbox like a gateway's. What it caches goes with it.
+func openSandbox(ctx context.Context) (*sandbox.Engine, func() error, error) {
+	cache, err := os.MkdirTemp("", "headgate-sandbox-")
+	if err != nil {
+		return nil, nil, err
+	}
+	engine, err := sandbox.New(ctx, sandbox.Config{CacheDir: cache})
+	if err != nil {
+		return nil, nil, errors.Join(err, os.RemoveAll(cache))
+	}
+	return engine, func() error {
+		return errors.Join(engine.Close(context.WithoutCancel(ctx)), os.RemoveAll(cache))
+	}, nil
 }
 
 func (a *app) printCase(r *functest.Report) {

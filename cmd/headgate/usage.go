@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"net/http"
 	"net/url"
 	"time"
@@ -18,6 +19,9 @@ func (a *app) usageCommand() *cobra.Command {
 		Long: "Print what functions used, per function version: in all, or with --minutes minute by minute.\n" +
 			"The newest minute of events without durable effects is written every 60 s.",
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if since <= 0 {
+				return usageError{fmt.Errorf("--since %s: want a duration such as 90m or 24h", since)}
+			}
 			q := url.Values{"since": {time.Now().Add(-since).UTC().Format(time.RFC3339)}}
 			if minutes {
 				q.Set("minutes", "true")
@@ -25,9 +29,17 @@ func (a *app) usageCommand() *cobra.Command {
 			if len(args) == 1 {
 				q.Set("function", args[0])
 			}
-			var list []api.Usage
-			if err := a.call(cmd, http.MethodGet, "/v1/usage?"+q.Encode(), nil, &list); err != nil {
+			c, err := a.client()
+			if err != nil {
 				return err
+			}
+			defer c.Close()
+			var list []api.Usage
+			if err := c.Do(cmd.Context(), http.MethodGet, "/v1/usage?"+q.Encode(), nil, &list); err != nil {
+				return err
+			}
+			if len(args) == 1 && len(list) == 0 {
+				a.noteUnknown(cmd.Context(), c, args[0])
 			}
 			if a.json {
 				return a.printJSON(list)
@@ -41,6 +53,10 @@ func (a *app) usageCommand() *cobra.Command {
 }
 
 func (a *app) printUsage(list []api.Usage, minutes bool) error {
+	if len(list) == 0 {
+		fmt.Fprintln(a.out, "Nothing was used in that time.")
+		return nil
+	}
 	header := "FUNCTION VERSION REQUESTS ERRORS COLD FUEL TIME GB-S IN OUT WRITTEN"
 	if minutes {
 		header = "MINUTE " + header

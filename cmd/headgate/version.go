@@ -24,7 +24,11 @@ func (a *app) versionCommand() *cobra.Command {
 			}
 			own := api.About{Version: gateway.Version(), Go: runtime.Version(), Target: runtime.GOOS + "/" + runtime.GOARCH}
 			if a.json {
-				return a.printJSON(map[string]api.About{"client": own, "gateway": about})
+				out := map[string]any{"client": map[string]string{"version": own.Version, "go": own.Go, "target": own.Target}}
+				if err == nil {
+					out["gateway"] = about
+				}
+				return a.printJSON(out)
 			}
 			fmt.Fprintf(a.out, "client   %s  %s  %s\n", own.Version, own.Go, own.Target)
 			if err == nil {
