@@ -16,6 +16,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 )
@@ -27,6 +29,10 @@ const (
 	idleTimeout       = time.Minute
 	maxHeaderBytes    = 16 << 10
 )
+
+// maxConnections bounds the connections of one listener, those without a
+// token included: what they cost must not be missing elsewhere.
+const maxConnections = 256
 
 // ListenUnix opens the admin socket. Whoever may open it may do everything, so
 // only its owner and group can. A socket that a dead gateway left behind is
@@ -53,7 +59,7 @@ func ListenUnix(ctx context.Context, path string) (net.Listener, error) {
 		l.Close()
 		return nil, fmt.Errorf("admin socket: %w", err)
 	}
-	return l, nil
+	return &bounded{Listener: l}, nil
 }
 
 // ListenTCP opens the API's TCP listener, over TLS where a certificate is
@@ -63,6 +69,7 @@ func ListenTCP(ctx context.Context, address, certificate, key string) (net.Liste
 	if err != nil {
 		return nil, fmt.Errorf("admin listener: %w", err)
 	}
+	l = &bounded{Listener: l}
 	if certificate == "" {
 		return l, nil
 	}
@@ -101,6 +108,40 @@ func (s *Server) Serve(ctx context.Context, l net.Listener, token string) error 
 		return server.Close()
 	}
 	return nil
+}
+
+// bounded closes connections beyond the bound at once, so that those who come
+// know it, rather than leaving them to wait.
+type bounded struct {
+	net.Listener
+	open atomic.Int64
+}
+
+// Accept returns the next connection within the bound.
+func (b *bounded) Accept() (net.Conn, error) {
+	for {
+		c, err := b.Listener.Accept()
+		if err != nil {
+			return nil, err
+		}
+		if b.open.Add(1) <= maxConnections {
+			return &boundedConn{Conn: c, of: b}, nil
+		}
+		b.open.Add(-1)
+		_ = c.Close() // nothing was said
+	}
+}
+
+type boundedConn struct {
+	net.Conn
+	of   *bounded
+	once sync.Once
+}
+
+// Close gives the place back.
+func (c *boundedConn) Close() error {
+	c.once.Do(func() { c.of.open.Add(-1) })
+	return c.Conn.Close()
 }
 
 // requireToken admits bearers of the token (RFC 6750). Hashes are compared, so
