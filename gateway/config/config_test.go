@@ -75,11 +75,11 @@ func TestFaults(t *testing.T) {
 }
 
 func TestEnvironmentOverrides(t *testing.T) {
-	c, err := load(t, "store: {durability: full}\n", "HEADGATE_STORE__DURABILITY=relaxed", "HEADGATE_MQTT__ANONYMOUS=true", "HEADGATE_MQTT__MAX_CONNECTIONS=7", "PATH=/bin")
+	c, err := load(t, "store: {durability: full}\n", "HEADGATE_STORE__DURABILITY=relaxed", "HEADGATE_MQTT__ANONYMOUS=true", "HEADGATE_MQTT__MAX_CONNECTIONS=7", "HEADGATE_STATE_DIR=", "PATH=/bin")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if c.Store.Durability != "relaxed" || !c.MQTT.Anonymous || c.MQTT.MaxConnections != 7 {
+	if c.StateDir != config.Default().StateDir || c.Store.Durability != "relaxed" || !c.MQTT.Anonymous || c.MQTT.MaxConnections != 7 {
 		t.Errorf("got %+v", c)
 	}
 }

@@ -20,14 +20,14 @@ var reserved = map[string]bool{
 }
 
 // override sets fields from the environment and returns by which variable,
-// keyed by dotted path.
+// keyed by dotted path. An empty variable is none.
 func override(c *Config, environ []string) (map[string]string, error) {
 	var faults []error
 	set := map[string]string{}
 	for _, kv := range environ {
 		name, value, _ := strings.Cut(kv, "=")
 		path, ok := strings.CutPrefix(name, EnvPrefix)
-		if !ok || reserved[name] {
+		if !ok || reserved[name] || value == "" {
 			continue
 		}
 		if err := setField(reflect.ValueOf(c).Elem(), strings.Split(strings.ToLower(path), "__"), value); err != nil {
