@@ -170,7 +170,9 @@ func (d deviceAdmin) List(ctx context.Context) ([]api.Device, error) {
 }
 
 func apiDevice(d store.Device, connected bool) api.Device {
-	return api.Device{Name: d.Name, Publish: d.Publish, Subscribe: d.Subscribe, Created: d.Created, Connected: connected}
+	// Lists are lists in JSON, empty ones too.
+	list := func(filters []string) []string { return append([]string{}, filters...) }
+	return api.Device{Name: d.Name, Publish: list(d.Publish), Subscribe: list(d.Subscribe), Created: d.Created, Connected: connected}
 }
 
 // Add makes a device.

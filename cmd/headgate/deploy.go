@@ -91,10 +91,13 @@ func (a *app) authorKey() (ed25519.PrivateKey, error) {
 		return nil, err
 	}
 	key, created, err := bundle.AuthorKey(file)
+	if err != nil {
+		return nil, fmt.Errorf("%w; HEADGATE_HOME names another folder for it", err)
+	}
 	if created {
 		fmt.Fprintf(a.err, "made your author key: %s. Keep a copy: gateways that know it refuse others.\n", file)
 	}
-	return key, err
+	return key, nil
 }
 
 func deployedLine(d api.Deployed) string {
