@@ -17,23 +17,40 @@ import (
 )
 
 func TestExamples(t *testing.T) {
+	engine := openEngine(t)
 	manifests, err := filepath.Glob("*/headgate.yaml")
 	if err != nil || len(manifests) < 3 {
 		t.Fatalf("%d examples, %v", len(manifests), err)
 	}
 	for _, m := range manifests {
-		t.Run(filepath.Dir(m), func(t *testing.T) { runProject(t, filepath.Dir(m)) })
+		t.Run(filepath.Dir(m), func(t *testing.T) { runProject(t, engine, filepath.Dir(m)) })
 	}
+	t.Run("guide", func(t *testing.T) { runProject(t, engine, guide(t)) })
 }
 
-// TestGuide writes the files that docs/functions.md shows and runs them.
-func TestGuide(t *testing.T) {
-	guide, err := os.ReadFile("../docs/functions.md")
+func openEngine(t *testing.T) *sandbox.Engine {
+	t.Helper()
+	engine, err := sandbox.New(t.Context(), sandbox.Config{CacheDir: t.TempDir()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := engine.Close(context.Background()); err != nil {
+			t.Error(err)
+		}
+	})
+	return engine
+}
+
+// guide is a folder with the files that docs/functions.md shows.
+func guide(t *testing.T) string {
+	t.Helper()
+	text, err := os.ReadFile("../docs/functions.md")
 	if err != nil {
 		t.Fatal(err)
 	}
 	dir := t.TempDir()
-	files := regexp.MustCompile("(?ms)^```\\w+ (\\S+)\n(.*?)^```$").FindAllSubmatch(guide, -1)
+	files := regexp.MustCompile("(?ms)^```\\w+ (\\S+)\n(.*?)^```$").FindAllSubmatch(text, -1)
 	if len(files) < 6 {
 		t.Fatalf("the guide shows %d files", len(files))
 	}
@@ -46,10 +63,10 @@ func TestGuide(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	runProject(t, dir)
+	return dir
 }
 
-func runProject(t *testing.T, dir string) {
+func runProject(t *testing.T, engine *sandbox.Engine, dir string) {
 	t.Helper()
 	m, err := function.ReadManifest(filepath.Join(dir, "headgate.yaml"))
 	if err != nil {
@@ -59,15 +76,6 @@ func runProject(t *testing.T, dir string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	engine, err := sandbox.New(t.Context(), sandbox.Config{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := engine.Close(context.Background()); err != nil {
-			t.Error(err)
-		}
-	})
 	subjects := map[string]functest.Subject{}
 	for i := range file.Tests {
 		c := &file.Tests[i]
