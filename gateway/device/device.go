@@ -117,7 +117,11 @@ func (r *Registry) Authenticate(ctx context.Context, c broker.Credentials) (brok
 		// As much work as for a known name, so that the time says nothing.
 		d.Secret = decoySecret
 	}
-	if !r.verified.check(d.Secret, c.Password) || !known {
+	right, err := r.verified.check(ctx, d.Secret, c.Password)
+	if err != nil {
+		return broker.Identity{}, err
+	}
+	if !right || !known {
 		return broker.Identity{}, broker.ErrBadCredentials
 	}
 	return broker.Identity{User: d.Name, Publish: d.Publish, Subscribe: d.Subscribe}, nil

@@ -1,11 +1,13 @@
 package device
 
 import (
+	"context"
 	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha256"
 	"crypto/subtle"
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"strings"
 	"sync"
@@ -77,19 +79,35 @@ type verifiedCache struct {
 	key []byte
 	mu  *sync.Mutex
 	ok  map[[sha256.Size]byte]struct{}
+	// slow lets one Argon2 hash run at a time, in takes in those that wait for
+	// it: guesses at one chosen password must not keep all devices out.
+	slow, in chan struct{}
 }
 
-const maxVerified = 4096
+const (
+	maxVerified = 4096
+	// maxSlow is below the broker's AuthConcurrency, so that devices with
+	// made passwords always find a free place.
+	maxSlow = 12
+)
+
+// errBusy refuses a password unchecked; a client tries again.
+var errBusy = errors.New("too many chosen passwords to check at once: devices with made passwords do not need this")
 
 func newVerifiedCache() verifiedCache {
 	key := make([]byte, 32)
 	_, _ = rand.Read(key) // never fails (crypto/rand)
-	return verifiedCache{key: key, mu: new(sync.Mutex), ok: map[[sha256.Size]byte]struct{}{}}
+	return verifiedCache{
+		key: key, mu: new(sync.Mutex), ok: map[[sha256.Size]byte]struct{}{},
+		slow: make(chan struct{}, 1), in: make(chan struct{}, maxSlow),
+	}
 }
 
-func (v verifiedCache) check(secret string, password []byte) bool {
+// check reports whether password belongs to secret. The error is that there was
+// no time to find out.
+func (v verifiedCache) check(ctx context.Context, secret string, password []byte) (bool, error) {
 	if !strings.HasPrefix(secret, schemeArgon2id) {
-		return verify(secret, password)
+		return verify(secret, password), nil
 	}
 	mac := hmac.New(sha256.New, v.key)
 	fmt.Fprintf(mac, "%d:%s", len(secret), secret)
@@ -99,10 +117,22 @@ func (v verifiedCache) check(secret string, password []byte) bool {
 	_, known := v.ok[tag]
 	v.mu.Unlock()
 	if known {
-		return true
+		return true, nil
+	}
+	select {
+	case v.in <- struct{}{}:
+		defer func() { <-v.in }()
+	default:
+		return false, errBusy
+	}
+	select {
+	case v.slow <- struct{}{}:
+		defer func() { <-v.slow }()
+	case <-ctx.Done():
+		return false, ctx.Err()
 	}
 	if !verify(secret, password) {
-		return false
+		return false, nil
 	}
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -110,5 +140,5 @@ func (v verifiedCache) check(secret string, password []byte) bool {
 		clear(v.ok)
 	}
 	v.ok[tag] = struct{}{}
-	return true
+	return true, nil
 }

@@ -107,7 +107,7 @@ func DefaultConfig() Config {
 		MaxSessions:              8192,
 		MaxSubscriptions:         256,
 		MaxSessionExpiry:         30 * 24 * time.Hour,
-		AuthConcurrency:          4,
+		AuthConcurrency:          16,
 		ReceiveMaximum:           256,
 		TopicAliasMaximum:        32,
 		MaxPendingMessages:       1024,
