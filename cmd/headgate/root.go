@@ -174,7 +174,7 @@ func defaultSocket() string {
 		slices.Reverse(places)
 	}
 	for _, socket := range places {
-		conn, err := net.DialTimeout("unix", socket, time.Second)
+		conn, err := (&net.Dialer{Timeout: time.Second}).DialContext(context.Background(), "unix", socket)
 		if err == nil {
 			conn.Close()
 			return socket
