@@ -182,7 +182,7 @@ func (d deviceAdmin) Add(ctx context.Context, in api.NewDevice) (api.DeviceSecre
 	if errors.Is(err, device.ErrInvalid) {
 		err = refusal{err}
 	}
-	return api.DeviceSecret{Device: apiDevice(dev, false), Password: password, Address: d.address()}, err
+	return d.secret(dev, password), err
 }
 
 // Rotate gives a device a new password; whoever has the old one is cut off.
@@ -192,7 +192,7 @@ func (d deviceAdmin) Rotate(ctx context.Context, name string) (api.DeviceSecret,
 		return api.DeviceSecret{}, err
 	}
 	d.g.broker.Disconnect(name, broker.NotAuthorized)
-	return api.DeviceSecret{Device: apiDevice(dev, false), Password: password, Address: d.address()}, nil
+	return d.secret(dev, password), nil
 }
 
 // Remove deletes a device, cuts it off and forgets its sessions.
@@ -204,20 +204,24 @@ func (d deviceAdmin) Remove(ctx context.Context, name string) error {
 	return nil
 }
 
-// address is a listener that a device can use, for the line that is printed:
-// the first that is not WebSocket, with this machine's name where it listens
-// everywhere.
-func (d deviceAdmin) address() string {
+// secret is what is told once of a device: its password, and a listener that
+// it can use. TCP comes before TLS; where a listener is on every interface,
+// this machine's own name will do for a try.
+func (d deviceAdmin) secret(dev store.Device, password string) api.DeviceSecret {
+	s := api.DeviceSecret{Device: apiDevice(dev, false), Password: password}
 	all := d.g.listeners.all()
-	for _, l := range d.g.cfg.MQTT.Listeners {
-		host, port, err := net.SplitHostPort(all[l.Name])
-		if err != nil || l.Network != "tcp" {
-			continue
+	for _, network := range []string{"tcp", "tls"} {
+		for _, l := range d.g.cfg.MQTT.Listeners {
+			host, port, err := net.SplitHostPort(all[l.Name])
+			if err != nil || l.Network != network {
+				continue
+			}
+			if ip := net.ParseIP(host); ip != nil && ip.IsUnspecified() {
+				host = "localhost"
+			}
+			s.Address, s.TLS = net.JoinHostPort(host, port), network == "tls"
+			return s
 		}
-		if ip := net.ParseIP(host); ip != nil && ip.IsUnspecified() {
-			host = "localhost"
-		}
-		return net.JoinHostPort(host, port)
 	}
-	return ""
+	return s
 }

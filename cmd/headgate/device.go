@@ -60,7 +60,11 @@ func mosquittoLine(s api.DeviceSecret, functions []api.Function) string {
 	if err != nil {
 		return ""
 	}
-	login := fmt.Sprintf("-h %s -p %s -i %s -u %s -P %s", host, port, s.Name, s.Name, s.Password)
+	trust := ""
+	if s.TLS {
+		trust = "--cafile CA.crt " // whatever signed the listener's certificate
+	}
+	login := trust + fmt.Sprintf("-h %s -p %s -i %s -u %s -P %s", host, port, s.Name, s.Name, s.Password)
 	sample := strings.NewReplacer("{client}", s.Name, "{user}", s.Name)
 	switch {
 	case len(s.Publish) > 0:

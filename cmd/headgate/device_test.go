@@ -3,6 +3,8 @@ package main
 import (
 	"strings"
 	"testing"
+
+	"github.com/headgate-io/headgate/gateway/admin/api"
 )
 
 func TestMeet(t *testing.T) {
@@ -23,5 +25,18 @@ func TestMeet(t *testing.T) {
 		if ok != (c.want != "") || ok && got != c.want {
 			t.Errorf("meet %s, %s: %q, %v; want %q", c.a, c.b, got, ok, c.want)
 		}
+	}
+}
+
+func TestMosquittoLine(t *testing.T) {
+	functions := []api.Function{{Triggers: []string{"mqtt:farm/{field}/moisture"}}}
+	secret := api.DeviceSecret{Device: api.Device{Name: "soil-3", Publish: []string{"farm/3/#"}}, Password: "p", Address: "localhost:8883", TLS: true}
+	want := `mosquitto_pub --cafile CA.crt -h localhost -p 8883 -i soil-3 -u soil-3 -P p -q 1 -t 'farm/3/moisture' -m '{"moisture":27}'`
+	if got := mosquittoLine(secret, functions); got != want {
+		t.Errorf("got  %s\nwant %s", got, want)
+	}
+	secret.Address = ""
+	if got := mosquittoLine(secret, functions); got != "" {
+		t.Errorf("without a listener: %s", got)
 	}
 }

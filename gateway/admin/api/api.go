@@ -178,6 +178,8 @@ type DeviceSecret struct {
 	Password string `json:"password"`
 	// Address is where the device connects, host:port.
 	Address string `json:"address,omitempty"`
+	// TLS is true where it must speak TLS there.
+	TLS bool `json:"tls,omitempty"`
 }
 
 // Message is an MQTT message, to publish or as received.

@@ -6,6 +6,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -123,7 +124,10 @@ func (c *Client) unreachable(ctx context.Context, err error) error {
 		return ctx.Err()
 	}
 	hint := "name it with --host or HEADGATE_HOST"
+	var untrusted *tls.CertificateVerificationError
 	switch {
+	case errors.As(err, &untrusted):
+		hint = "where the certificate is your own, trust it: SSL_CERT_FILE=gateway.crt"
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ECONNREFUSED):
 		hint = "is it running? start it with 'headgate run', or name another with --host or HEADGATE_HOST"
 	case errors.Is(err, fs.ErrPermission):
