@@ -27,7 +27,8 @@ type Config struct {
 	MaxConnections           int
 	MaxConnectionsPerAddress int
 	// MaxSessions bounds sessions, connected or not. A new client beyond it
-	// displaces the session that has been offline longest.
+	// displaces, of the user who has most, the session that has been offline
+	// longest.
 	MaxSessions int
 	// MaxSubscriptions bounds the subscriptions of one session.
 	MaxSubscriptions int

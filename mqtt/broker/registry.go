@@ -108,11 +108,12 @@ func (s *Server) claim(ctx context.Context, c *conn, h *hello) (sess *session, p
 }
 
 // newSessionLocked makes a session in place of old, which may be nil. Beyond
-// MaxSessions the one that has been offline longest goes.
+// MaxSessions one that is offline goes, of the user who has most: nobody
+// displaces others by making sessions.
 func (s *Server) newSessionLocked(h *hello, old *session) (sess, displaced *session, err error) {
 	displaced = old
 	if old == nil && len(s.sessions) >= s.cfg.MaxSessions {
-		if displaced = s.oldestOfflineLocked(); displaced == nil {
+		if displaced = s.expendableLocked(); displaced == nil {
 			s.count.refusedSessions.Add(1)
 			return nil, nil, refuse(QuotaExceeded, "too many sessions")
 		}
@@ -145,6 +146,7 @@ func (s *Server) makeSessionLocked(client, user string, epoch uint64) *session {
 		s.slots++
 	}
 	s.sessions[client] = sess
+	s.perUser[user]++
 	s.sessionCount.Store(int64(len(s.sessions)))
 	return sess
 }
@@ -153,6 +155,9 @@ func (s *Server) makeSessionLocked(client, user string, epoch uint64) *session {
 // later session of the same client must be saved after that.
 func (s *Server) removeLocked(sess *session) {
 	delete(s.sessions, sess.client)
+	if s.perUser[sess.user]--; s.perUser[sess.user] == 0 {
+		delete(s.perUser, sess.user)
+	}
 	s.sessionCount.Store(int64(len(s.sessions)))
 	s.freeSlots = append(s.freeSlots, sess.slot)
 	if s.store == nil || !sess.stored.Load() {
@@ -165,14 +170,16 @@ func (s *Server) removeLocked(sess *session) {
 	})
 }
 
-func (s *Server) oldestOfflineLocked() (oldest *session) {
+func (s *Server) expendableLocked() (oldest *session) {
 	var at time.Time
+	most := 0
 	for _, sess := range s.sessions {
 		if sess.owner != nil {
 			continue
 		}
-		if since := sess.offlineSince(); oldest == nil || since.Before(at) {
-			oldest, at = sess, since
+		n, since := s.perUser[sess.user], sess.offlineSince()
+		if n > most || n == most && since.Before(at) {
+			oldest, at, most = sess, since, n
 		}
 	}
 	return oldest

@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"fmt"
 	"testing"
 
 	"github.com/mochi-mqtt/server/v2/packets"
@@ -60,5 +61,29 @@ func TestForget(t *testing.T) {
 	other.expectMessage("x")
 	if _, ack := connected(t, addr, 5, "away", durableLogin("ann")); ack.SessionPresent {
 		t.Error("the session was still there")
+	}
+}
+
+// TestSessionFlood makes more durable sessions than there is room for: they
+// displace each other and not another user's, however long that one is away.
+func TestSessionFlood(t *testing.T) {
+	cfg := quietConfig()
+	cfg.MaxSessions = 10
+	srv, addr := startServer(t, cfg, Deps{Authenticator: passwords{"ann": {Subscribe: []string{"#"}}, "bob": {Subscribe: []string{"#"}}}})
+	p, _ := connected(t, addr, 5, "patient", durableLogin("bob"))
+	p.subscribe(1, "a")
+	p.disconnect()
+	eventually(t, "offline", func() bool { return !clientOf(srv, "patient").Connected })
+	for i := range 30 {
+		id := fmt.Sprint("flood", i)
+		p, _ := connected(t, addr, 5, id, durableLogin("ann"))
+		p.disconnect()
+		eventually(t, "offline", func() bool { return !clientOf(srv, id).Connected })
+	}
+	if _, ack := connected(t, addr, 5, "patient", durableLogin("bob")); !ack.SessionPresent {
+		t.Error("the session of another user was displaced")
+	}
+	if st := srv.Stats(); st.Sessions != 10 || st.SessionsDisplaced != 21 {
+		t.Errorf("%d sessions, %d displaced", st.Sessions, st.SessionsDisplaced)
 	}
 }

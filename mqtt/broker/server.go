@@ -57,6 +57,7 @@ type Server struct {
 	listeners []listener
 	conns     map[*conn]struct{}
 	sessions  map[string]*session
+	perUser   map[string]int   // sessions of each user
 	lanes     map[string]*lane // of ended sessions with unreleased messages
 	admitted  int              // connections, also those that are no conn yet
 	addresses map[string]int   // of them, per address
@@ -83,7 +84,7 @@ func New(cfg Config, deps Deps) (*Server, error) {
 		cfg: cfg, handler: deps.Handler, auth: deps.Authenticator, store: deps.Sessions, log: deps.Logger,
 		started: time.Now(), authSlots: make(chan struct{}, cfg.AuthConcurrency), subs: topic.NewTree[*subscription](),
 		timers: newTimers(), groups: map[string]*shareGroup{}, conns: map[*conn]struct{}{},
-		sessions: map[string]*session{}, lanes: map[string]*lane{}, addresses: map[string]int{},
+		sessions: map[string]*session{}, perUser: map[string]int{}, lanes: map[string]*lane{}, addresses: map[string]int{},
 		done: make(chan struct{}), notices: rate.NewLimiter(5, 50),
 		buffered: newBudget(cfg.MaxBufferedBytesTotal),
 	}
