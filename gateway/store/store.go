@@ -15,7 +15,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/headgate-io/headgate/internal/fault"
-	_ "modernc.org/sqlite" // the database/sql driver
+	"modernc.org/sqlite" // also the database/sql driver
+	sqlite3 "modernc.org/sqlite/lib"
 )
 
 // Store is the database of one gateway. Its methods are safe for concurrent
@@ -84,13 +85,30 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 	s.names = names{ids: make(map[string]uint32), text: make(map[uint32]string)}
 	if err := s.open(ctx); err != nil {
 		s.release()
-		return nil, fmt.Errorf("open store %s: %w", cfg.Path, err)
+		return nil, fmt.Errorf("open store %s: %w%s", cfg.Path, err, advice(err))
 	}
 	s.wg.Add(3)
 	go func() { defer s.wg.Done(); s.commitLoop() }()
 	go func() { defer s.wg.Done(); s.releaseLoop() }()
 	go func() { defer s.wg.Done(); s.sweepLoop() }()
 	return s, nil
+}
+
+// advice says what to do about a database that cannot be used.
+func advice(err error) string {
+	var fault *sqlite.Error
+	if !errors.As(err, &fault) {
+		return ""
+	}
+	switch fault.Code() & 0xff { // without the extension of the code
+	case sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB:
+		return ": the file is damaged: put a copy back, or move it away together with its -wal and -shm to start empty"
+	case sqlite3.SQLITE_FULL:
+		return ": the disk is full: make room"
+	case sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN:
+		return ": make the folder writable for this user, or choose another state_dir"
+	}
+	return ""
 }
 
 func (s *Store) open(ctx context.Context) (err error) {
