@@ -56,7 +56,12 @@ func Handle(f func(*Context) error) { handler = f }
 // has to learn about T it learns once, before the clean state is taken, and
 // not in every event.
 func HandleJSON[T any](f func(*Context, T) error) {
-	Warm(func() { _ = json.Unmarshal([]byte("{}"), new(T)) })
+	Warm(func() {
+		defer func() { _ = recover() }()                // a T may object to being empty
+		if b, err := json.Marshal(new(T)); err == nil { // an example with every field
+			_ = json.Unmarshal(b, new(T))
+		}
+	})
 	Handle(func(ctx *Context) error {
 		var v T
 		if err := ctx.JSON(&v); err != nil {
