@@ -45,13 +45,14 @@ func loops() map[string][]byte {
 // a neighbour that goes on, and wants every loop to end within 5 ms of its
 // deadline.
 //
-// What other programs do to this one is not the sandbox's fault: the time
-// that threads of this process were ready and got no processor, as the kernel
-// counts it, is taken off. A round with a late end is repeated, up to five
-// times, since not all that a machine does is counted (a virtual one may stand
-// still as a whole). One good round is enough: a sandbox that leaves the clock
-// to a timer, or does not give way at its yields, is late by 10 ms and more in
-// every round that counts here.
+// The promise is about the wall clock, and one round of 24 ends that are all in
+// time by it is enough: a sandbox that leaves the clock to a timer, or does not
+// give way at its yields, is late by 10 ms and more in every round. What other
+// programs do to this one is not the sandbox's fault. So a round with a late
+// end is repeated, up to five times; and where the machine is too busy for a
+// good one, the time that threads of this process were ready and got no
+// processor, as the kernel counts it, is taken off. That verdict is weaker,
+// and the log says so.
 func TestDeadlineHolds(t *testing.T) {
 	e := testEngine(t, sandbox.Config{})
 	neighbour := load(t, e, "counter.wasm", counterModule(), testOptions{})
@@ -62,7 +63,8 @@ func TestDeadlineHolds(t *testing.T) {
 			for i := range units {
 				units[i] = load(t, e, "loop.wasm", module, testOptions{limits: limits})
 			}
-			for round := 1; ; round++ {
+			excused := false
+			for range 5 {
 				wall, own, served := overshoots(units, neighbour)
 				n := len(wall)
 				t.Logf("%d ends after their deadline: p50 %s, p90 %s, worst %s (%s without what other programs took); the neighbour served %d",
@@ -70,13 +72,15 @@ func TestDeadlineHolds(t *testing.T) {
 				if served == 0 {
 					t.Fatal("the neighbour did not get on")
 				}
-				if own[n-1] <= maxOvershoot {
+				if wall[n-1] <= maxOvershoot {
 					return
 				}
-				if round == 5 {
-					t.Fatalf("no round in which all ended within %s of their deadline", maxOvershoot)
-				}
+				excused = excused || own[n-1] <= maxOvershoot
 			}
+			if !excused {
+				t.Fatalf("no round in which all ended within %s of their deadline", maxOvershoot)
+			}
+			t.Log("other programs keep this machine too busy for a good round: they are to blame for every late end of one round")
 		})
 	}
 }
