@@ -45,9 +45,10 @@ func (e *ConflictError) Error() string {
 
 // QuotaError is returned by Seal when a unit would exceed a bound.
 type QuotaError struct {
-	// What is full: "state", "queue" or "disk".
+	// What is full: "state", "queue", "share" (one function's part of the
+	// queue) or "disk".
 	What string
-	// Namespace is whose state is full.
+	// Namespace is whose state, or whose share, is full.
 	Namespace string
 	// Slot is the index in Unit.Slots whose write is too much; -1 for a queue
 	// row.
@@ -62,6 +63,8 @@ func (e *QuotaError) Error() string {
 	switch e.What {
 	case "state":
 		return fmt.Sprintf("state of %s is full (%d %s): delete keys or raise limits.state", e.Namespace, e.Limit, e.Unit)
+	case "share":
+		return fmt.Sprintf("%s has %d %s waiting, three quarters of the queue: let it catch up or raise dispatch.max_queued", e.Namespace, e.Limit, e.Unit)
 	case "disk":
 		return fmt.Sprintf("less than %d %s are free on the disk: new events are refused until there is space", e.Limit, e.Unit)
 	default:

@@ -104,10 +104,34 @@ func (q *queueState) admit(u *Unit, s *Store) error {
 	case q.bytes+bytes > s.cfg.MaxQueueBytes:
 		err = &QuotaError{What: "queue", Slot: -1, Limit: s.cfg.MaxQueueBytes, Unit: "bytes"}
 	default:
-		return nil
+		if err = q.overShare(u, s); err == nil {
+			return nil
+		}
 	}
 	s.stats.QuotaRefusals++
 	return err
+}
+
+// overShare keeps one function from filling the queue of all: three quarters
+// of its rows are the most that one may have.
+func (q *queueState) overShare(u *Unit, s *Store) *QuotaError {
+	share := (3*s.cfg.MaxQueueRows + 3) / 4
+	if q.rows+int64(len(u.Insert)) <= share {
+		return nil
+	}
+	added := make(map[uint32]int64, 1)
+	for _, r := range u.Delete {
+		added[uint32(int64(r.ID)>>rowBits)]--
+	}
+	for _, r := range u.Insert {
+		added[r.Function.id]++
+	}
+	for _, r := range u.Insert {
+		if q.byFunction[r.Function.id]+added[r.Function.id] > share {
+			return &QuotaError{What: "share", Namespace: r.Function.name, Slot: -1, Limit: share, Unit: "events"}
+		}
+	}
+	return nil
 }
 
 // install puts the unit's queue changes into the group. What is inserted and

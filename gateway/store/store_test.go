@@ -348,6 +348,30 @@ func TestQueueQuota(t *testing.T) {
 	mustSeal(t, s, &store.Unit{Delete: []*store.QueueRow{a}, Insert: []*store.QueueRow{c}})
 }
 
+// One function cannot fill the queue of all.
+func TestQueueShare(t *testing.T) {
+	s := open(t, dbPath(t), func(c *store.Config) { c.MaxQueueRows = 8 })
+	flood, other := s.Function("flood"), s.Function("other")
+	row := func(f *store.FunctionRef) []*store.QueueRow {
+		return []*store.QueueRow{{ID: f.NextID(), Function: f, Event: testEvent("e")}}
+	}
+	first := row(flood)
+	mustSeal(t, s, &store.Unit{Insert: first})
+	for range 5 {
+		mustSeal(t, s, &store.Unit{Insert: row(flood)})
+	}
+	var quota *store.QuotaError
+	if err := seal(t, s, &store.Unit{Insert: row(flood)}); !errors.As(err, &quota) || quota.What != "share" || quota.Namespace != "flood" {
+		t.Fatalf("a seventh of eight rows: %v", err)
+	}
+	mustSeal(t, s, &store.Unit{Insert: row(other)})
+	mustSeal(t, s, &store.Unit{Delete: first, Insert: row(flood)})
+	mustSeal(t, s, &store.Unit{Insert: row(other)})
+	if got := s.QueuedOf("flood"); got != 6 {
+		t.Errorf("flood has %d rows, want 6", got)
+	}
+}
+
 func TestDeadLetters(t *testing.T) {
 	ctx := context.Background()
 	s := open(t, dbPath(t), func(c *store.Config) { c.MaxDeadLetters = 3 })
