@@ -155,6 +155,15 @@ func TestSubscribeOverTheAdminAPI(t *testing.T) {
 	}
 }
 
+func TestOperatorsKeepToMaxPacket(t *testing.T) {
+	r := start(t, t.TempDir())
+	m := api.Message{Topic: "big", Payload: make([]byte, r.cfg.MQTT.MaxPacket+1)}
+	err := r.client.Do(t.Context(), http.MethodPost, "/v1/messages", m, nil)
+	if err == nil || !strings.Contains(err.Error(), "mqtt.max_packet allows 1MiB") {
+		t.Errorf("a message over the limit: %v", err)
+	}
+}
+
 func TestOneGatewayPerStateDir(t *testing.T) {
 	dir := t.TempDir()
 	r := start(t, dir)

@@ -109,6 +109,8 @@ func (o operator) Publish(ctx context.Context, m api.Message) error {
 	switch {
 	case m.QoS < 0 || m.QoS > 2:
 		return refusal{fmt.Errorf("qos %d: it is 0, 1 or 2", m.QoS)}
+	case len(m.Payload) > int(o.g.cfg.MQTT.MaxPacket):
+		return refusal{fmt.Errorf("payload of %d bytes: mqtt.max_packet allows %v", len(m.Payload), o.g.cfg.MQTT.MaxPacket)}
 	case m.Topic[0] == '$':
 		return refusal{fmt.Errorf("topic %q: topics that start with $ are the broker's own", m.Topic)}
 	}
