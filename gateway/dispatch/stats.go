@@ -65,3 +65,13 @@ func (f *fn) snapshot() FunctionStats {
 	fs.Running, fs.Queued, fs.Keys, fs.Workers = f.running, f.keyed.n+f.free.n, len(f.lanes), len(f.idle)
 	return fs
 }
+
+// FunctionStats returns the counters of one function; zero for one that is not
+// known.
+func (d *Dispatcher) FunctionStats(name string) FunctionStats {
+	f := d.lookup(name)
+	if f == nil {
+		return FunctionStats{Name: name}
+	}
+	return f.snapshot()
+}
