@@ -12,7 +12,7 @@ import (
 	"strings"
 )
 
-//go:embed go/*.go c/headgate.h javascript/headgate.d.ts javascript/testkit.mjs
+//go:embed go/*.go c/headgate.h javascript/headgate.d.ts
 var files embed.FS
 
 // ModulePath is the Go module that the Go SDK is imported from.
@@ -23,9 +23,6 @@ func CHeader() []byte { return must("c/headgate.h") }
 
 // JavaScriptTypes is headgate.d.ts.
 func JavaScriptTypes() []byte { return must("javascript/headgate.d.ts") }
-
-// JavaScriptTestKit is testkit.mjs.
-func JavaScriptTestKit() []byte { return must("javascript/testkit.mjs") }
 
 func must(name string) []byte {
 	b, err := files.ReadFile(name)

@@ -46,7 +46,7 @@ func (f *runFlags) load(own bool) (config.Config, error) {
 	if f.stateDir != "" {
 		environ = append(environ, "HEADGATE_STATE_DIR="+f.stateDir)
 	}
-	c, err := config.LoadOver(base, path, named, environ)
+	c, err := config.Load(base, path, named, environ)
 	if errors.Is(err, fs.ErrNotExist) {
 		err = fmt.Errorf("%w: 'headgate run --print-config' prints one to start from", err)
 	}

@@ -144,14 +144,9 @@ func Default() Config {
 	}
 }
 
-// Load reads the file over the defaults, then the environment over both, and
+// Load reads the file over the defaults c, then the environment over both, and
 // validates. With required false a missing file is no fault.
-func Load(file string, required bool, environ []string) (Config, error) {
-	return LoadOver(Default(), file, required, environ)
-}
-
-// LoadOver is Load with defaults of the caller's.
-func LoadOver(c Config, file string, required bool, environ []string) (Config, error) {
+func Load(c Config, file string, required bool, environ []string) (Config, error) {
 	src, err := os.ReadFile(file)
 	if err != nil && (required || !errors.Is(err, os.ErrNotExist)) {
 		return c, fmt.Errorf("read configuration: %w", err)

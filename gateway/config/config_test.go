@@ -17,7 +17,7 @@ func load(t *testing.T, source string, environ ...string) (config.Config, error)
 	if err := os.WriteFile(file, []byte(source), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	return config.Load(file, true, environ)
+	return config.Load(config.Default(), file, true, environ)
 }
 
 func TestDefaultsAreValid(t *testing.T) {

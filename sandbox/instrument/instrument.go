@@ -73,16 +73,6 @@ type Report struct {
 	MutatesTables bool
 }
 
-// Inspect reads what a module imports and exports, with the checks of
-// Instrument but without rewriting it.
-func Inspect(wasm []byte) (*Report, error) {
-	m, err := parse(wasm)
-	if err != nil {
-		return nil, err
-	}
-	return m.report(), nil
-}
-
 // Instrument rewrites a module. validate must return the verdict of a
 // WebAssembly validator on the original (without custom sections); nothing is rewritten before it
 // agreed. Errors are *Error where a part of the module is to blame.

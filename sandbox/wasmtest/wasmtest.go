@@ -8,7 +8,6 @@ package wasmtest
 import (
 	"bytes"
 	"encoding/binary"
-	"math"
 )
 
 // Code is a piece of a function body.
@@ -211,9 +210,6 @@ func I32(v int32) Code { return append(Code{0x41}, S64(int64(v))...) }
 
 // I64 pushes a constant.
 func I64(v int64) Code { return append(Code{0x42}, S64(v)...) }
-
-// F64 pushes a constant.
-func F64(v float64) Code { return binary.LittleEndian.AppendUint64(Code{0x44}, math.Float64bits(v)) }
 
 // Call calls the function with index f, imports first.
 func Call(f uint32) Code { return op1(0x10, f) }
