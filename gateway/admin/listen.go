@@ -156,6 +156,10 @@ func requireToken(next http.Handler, token string) http.Handler {
 			refuse(w, http.StatusUnauthorized, "the admin API over TCP needs the gateway's token: pass it with --token or HEADGATE_TOKEN")
 			return
 		}
+		if r.Method == http.MethodDelete && r.URL.Path == authorPath {
+			refuse(w, http.StatusForbidden, "the pinned author can be forgotten on the gateway itself only, over its socket")
+			return
+		}
 		next.ServeHTTP(w, r)
 	})
 }

@@ -25,6 +25,14 @@ type Deployer interface {
 	Remove(ctx context.Context, name string) error
 }
 
+// Authors says whose functions the gateway takes.
+type Authors interface {
+	// Author is the pinned key, empty while none is.
+	Author(ctx context.Context) (string, error)
+	// ForgetAuthor lets the next deploy pin its author.
+	ForgetAuthor(ctx context.Context) error
+}
+
 // Catalog shows what is deployed.
 type Catalog interface {
 	List(ctx context.Context) ([]api.Function, error)
@@ -76,6 +84,7 @@ type Tails struct {
 // Deps is what the API stands on.
 type Deps struct {
 	Deployer  Deployer
+	Authors   Authors
 	Catalog   Catalog
 	Invoker   Invoker
 	Messenger Messenger
@@ -104,6 +113,7 @@ func New(deps Deps) *Server {
 	config.SchemasPath = ""
 	a := humago.New(s.mux, config)
 	s.functions(a)
+	s.authors(a)
 	s.state(a)
 	s.usage(a)
 	s.devices(a)

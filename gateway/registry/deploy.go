@@ -83,13 +83,29 @@ func (r *Registry) checkAuthor(ctx context.Context, author bundle.Key) (pinned b
 	if errors.Is(err, store.ErrNotFound) {
 		return false, nil
 	}
-	if err != nil {
+	if err != nil || len(raw) == 0 {
 		return false, err
 	}
 	if string(raw) != author.String() {
-		return true, refusal{fmt.Errorf("this gateway takes functions from author %s only, and this bundle is signed by %s: deploy with that author's key (HEADGATE_HOME names its folder)", raw, author)}
+		return true, refusal{fmt.Errorf("this gateway takes functions from author %s only, and this bundle is signed by %s: deploy with that author's key (HEADGATE_HOME names its folder); where it is lost, 'headgate author forget' on the gateway lets another in", raw, author)}
 	}
 	return true, nil
+}
+
+// Author is the pinned author's key; empty while none is pinned.
+func (r *Registry) Author(ctx context.Context) (string, error) {
+	raw, err := r.deps.Store.Meta(ctx, metaAuthor)
+	if errors.Is(err, store.ErrNotFound) {
+		return "", nil
+	}
+	return string(raw), err
+}
+
+// ForgetAuthor lets the next deploy pin its author. What is deployed goes on.
+func (r *Registry) ForgetAuthor(ctx context.Context) error {
+	r.change.Lock()
+	defer r.change.Unlock()
+	return r.deps.Store.SetMeta(ctx, metaAuthor, []byte{})
 }
 
 // Rollback makes an earlier version live again; 0 is the newest one before the

@@ -65,6 +65,12 @@ type Deployed struct {
 	CompileMillis int64 `json:"compile_ms"`
 }
 
+// Author is whose functions a gateway takes.
+type Author struct {
+	// Key is the pinned author's key; empty while none is pinned.
+	Key string `json:"key"`
+}
+
 // Rollback asks for an earlier version; 0 is the one before the live one.
 type Rollback struct {
 	Version int `json:"version,omitempty"`
