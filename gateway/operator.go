@@ -62,6 +62,9 @@ func (r refusal) Unwrap() error { return r.error }
 
 // Invoke runs a function and returns after its effects have committed.
 func (o operator) Invoke(ctx context.Context, name string, in api.Invoke) (api.Invoked, error) {
+	if err := o.g.checkReady(); err != nil {
+		return api.Invoked{}, refusal{fmt.Errorf("the gateway is %w: try again in a moment", err)}
+	}
 	e := &event.Event{
 		ID: o.g.events.next(), Source: "/operator", Type: event.TypeInvoke, Subject: in.Subject, Time: time.Now(),
 		Data: in.Data, DataContentType: in.ContentType,
@@ -103,6 +106,9 @@ const operatorClient = "operator"
 
 // Publish goes the way of a device's message and returns at its release.
 func (o operator) Publish(ctx context.Context, m api.Message) error {
+	if err := o.g.checkReady(); err != nil {
+		return refusal{fmt.Errorf("the gateway is %w: try again in a moment", err)}
+	}
 	if err := topic.DefaultLimits.CheckName(m.Topic); err != nil {
 		return refusal{err}
 	}

@@ -1,6 +1,7 @@
 package sandbox_test
 
 import (
+	"bytes"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -261,6 +262,7 @@ func TestRefusedModules(t *testing.T) {
 			m.Export("headgate.internal.fuel", m.Func("", "", ""))
 			return m.Handler("", I32(0)).Bytes()
 		}(), "belong to the gateway"},
+		{"too many blocks", "f.wasm", New(1).Handler("", append(bytes.Repeat(Code{0x02, 0x40}, 30_000), bytes.Repeat(Code{0x0b}, 30_000)...), I32(0)).Bytes(), "takes too long to compile"},
 		{"unknown import", "f.wasm", importing("env", "foo", "", "", false)(), `there is no host module "env"`},
 		{"unknown host call", "f.wasm", importing("headgate_v1", "nope", "", "", false)(), "no such host call"},
 		{"wrong signature", "f.wasm", importing("headgate_v1", "log", "i", "", false, I32(1))(), "(i32, i32, i32) -> ()"},

@@ -232,12 +232,22 @@ type diskState struct {
 
 // reopen replaces the writer and reads back what is on disk.
 func (s *Store) reopen() (*diskState, error) {
+	opened := s.writer.file
 	s.writer.close()
 	if err := s.inject(StepReopen); err != nil {
 		return nil, err
 	}
+	// Another file in its place may be another gateway's: never that one, and
+	// never a new one.
+	if err := s.checkPlace(opened); err != nil {
+		return nil, err
+	}
 	w, err := s.openWriter()
 	if err != nil {
+		return nil, err
+	}
+	if err := s.checkPlace(opened); err != nil {
+		w.close()
 		return nil, err
 	}
 	s.writer = w

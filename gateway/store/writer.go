@@ -106,14 +106,22 @@ func (w *writer) run(query string, args ...any) error {
 // begin starts a transaction, unless its file is no longer the one that a
 // restart would find: SQLite would write on into nowhere.
 func (w *writer) begin() error {
-	now, err := os.Stat(w.s.cfg.Path)
-	if err == nil && !os.SameFile(w.file, now) {
+	if err := w.s.checkPlace(w.file); err != nil {
+		return err
+	}
+	return w.run(sqlBegin)
+}
+
+// checkPlace reports when the file that was opened is no longer at its path.
+func (s *Store) checkPlace(opened os.FileInfo) error {
+	now, err := os.Stat(s.cfg.Path)
+	if err == nil && !os.SameFile(opened, now) {
 		err = errReplaced
 	}
 	if err != nil {
 		return fmt.Errorf("the database was removed while it was open: put it back, or restart the gateway: %w", err)
 	}
-	return w.run(sqlBegin)
+	return nil
 }
 
 var errReplaced = errors.New("another file is in its place")

@@ -26,6 +26,8 @@ type bodyWriter struct {
 	rw  *rewriter
 	r   *reader
 	typ funcType
+	// blocks counts blocks, loops and ifs.
+	blocks uint64
 
 	out     []byte
 	stretch []byte // code of the open stretch, not yet in out
@@ -65,6 +67,9 @@ func (rw *rewriter) rewriteBody(out []byte, index int, body []byte) ([]byte, err
 	}
 	if w.r.err != nil {
 		return nil, faultf(m.where(index), "malformed: %v", w.r.err)
+	}
+	if rw.compileWork += w.blocks * w.blocks; rw.compileWork > maxCompileWork {
+		return nil, faultf(m.where(index), "%d blocks, loops and ifs: together with the functions before it that takes too long to compile; split it into smaller functions", w.blocks)
 	}
 
 	head := rw.head[:0]
@@ -222,6 +227,7 @@ func (w *bodyWriter) open(op byte, start int) error {
 	if op == opIf {
 		w.height--
 	}
+	w.blocks++
 	w.copyFrom(start)
 	w.frames = append(w.frames, frame{op: op, height: max(w.height-params, w.base()), params: params, results: results})
 	switch op {

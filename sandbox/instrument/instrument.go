@@ -54,6 +54,11 @@ const StackWeight = 1 << 20
 // MaxModuleBytes is the largest module that is accepted.
 const MaxModuleBytes = 32 << 20
 
+// maxCompileWork bounds the sum of the squares of the functions' blocks:
+// wazero's compiler takes time with the square of the blocks of a function
+// (10 000 take 0.4 to 1.7 s, 20 000 four times as long), and cannot be stopped.
+const maxCompileWork = 5e8
+
 // Report is what the sandbox needs to know of a rewritten module.
 type Report struct {
 	// Globals are the export names of the original's mutable globals.

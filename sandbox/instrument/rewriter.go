@@ -15,6 +15,7 @@ type rewriter struct {
 	blockTypes         map[string]uint32
 	newTypes           []funcType
 	mutatesTables      bool
+	compileWork        uint64
 
 	body       bodyWriter
 	head, tail []byte
