@@ -58,7 +58,7 @@ func TestLoopBecomesADeadLetter(t *testing.T) {
 	};`)
 	r.publish(api.Message{Topic: "round", Payload: []byte("1"), QoS: 1})
 	var dead []api.DeadLetter
-	for deadline := time.Now().Add(20 * time.Second); len(dead) == 0 && time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); len(dead) == 0 && time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
 		r.call(http.MethodGet, "/v1/deadletters", nil, &dead)
 	}
 	if len(dead) != 1 || dead[0].Function != "loop" || !strings.Contains(dead[0].Error, "16") {
@@ -102,7 +102,7 @@ func TestRetriesThenDeadLetter(t *testing.T) {
 		})
 	r.publish(api.Message{Topic: "in", Payload: []byte("x"), QoS: 1})
 	var dead []api.DeadLetter
-	for deadline := time.Now().Add(20 * time.Second); len(dead) == 0 && time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); len(dead) == 0 && time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
 		r.call(http.MethodGet, "/v1/deadletters", nil, &dead)
 	}
 	if len(dead) != 1 || dead[0].Attempts != 3 || !strings.Contains(dead[0].Error, "always") {
@@ -135,7 +135,7 @@ func TestRetainedTrigger(t *testing.T) {
 func TestSubscribeOverTheAdminAPI(t *testing.T) {
 	r := start(t, t.TempDir())
 	r.publish(api.Message{Topic: "kept", Payload: []byte("before"), Retain: true})
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	var got []string
 	for m, err := range client.Stream[api.Message](ctx, r.client, "/v1/messages?filter=%23&count=3") {

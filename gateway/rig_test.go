@@ -141,7 +141,7 @@ func (r *rig) state(namespace, key string) string {
 func (r *rig) eventually(namespace, key, want string) {
 	r.Helper()
 	got := ""
-	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
 		if got = r.state(namespace, key); got == want {
 			return
 		}

@@ -45,7 +45,7 @@ func ready(ts *testscript.TestScript, _ bool, _ []string) {
 	c, err := client.New(ts.Getenv("HEADGATE_HOST"), "")
 	ts.Check(err)
 	defer c.Close()
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
 	ts.Check(c.WaitReady(ctx))
 }
@@ -73,7 +73,7 @@ func eventually(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Fatalf("usage: eventually text headgate args…")
 	}
 	var stdout string
-	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
+	for deadline := time.Now().Add(2 * time.Minute); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
 		if ts.Exec(args[1], args[2:]...) == nil {
 			if stdout = ts.ReadFile("stdout"); strings.Contains(stdout, args[0]) {
 				return

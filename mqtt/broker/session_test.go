@@ -146,9 +146,7 @@ func TestSessionExpiry(t *testing.T) {
 	sub.subscribe(1, "a")
 	sub.disconnect()
 	eventually(t, "expired", func() bool { return srv.Stats().SessionsExpired == 1 && srv.Stats().Sessions == 0 })
-	if st := srv.Stats(); st.Subscriptions != 0 || srv.subs.Len() != 0 {
-		t.Errorf("%d subscriptions left", st.Subscriptions)
-	}
+	eventually(t, "no subscription is left", func() bool { return srv.Stats().Subscriptions == 0 && srv.subs.Len() == 0 })
 	_, ack := connected(t, addr, 5, "sub", short)
 	if ack.SessionPresent {
 		t.Error("an expired session is present")
