@@ -103,17 +103,11 @@ func (g *Gateway) replayRetained(spec *function.Spec) {
 			}
 			e, _ := g.newEvent(m, sender{client: "retained"})
 			e.Retained = true
-			g.dispatcher.Submit(dispatch.Arrival{Event: e, Matches: []trigger.Match{match}, Release: nobody{}})
+			g.dispatcher.Submit(dispatch.Arrival{Event: e, Matches: []trigger.Match{match}})
 		}
 		return true
 	})
 }
-
-// nobody waits for nothing.
-type nobody struct{}
-
-// Release does nothing.
-func (nobody) Release(broker.ReasonCode) {}
 
 // eventIDs makes ids that are never given twice: the count of starts, and a
 // count within this one.

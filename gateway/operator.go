@@ -51,19 +51,10 @@ func (g *Gateway) checkReady() error {
 	return nil
 }
 
-// refusal is an error that its caller can mend.
-type refusal struct{ error }
-
-// Refusal marks it for the admin API.
-func (refusal) Refusal() {}
-
-// Unwrap returns what is wrong.
-func (r refusal) Unwrap() error { return r.error }
-
 // Invoke runs a function and returns after its effects have committed.
 func (o operator) Invoke(ctx context.Context, name string, in api.Invoke) (api.Invoked, error) {
 	if err := o.g.checkReady(); err != nil {
-		return api.Invoked{}, refusal{fmt.Errorf("the gateway is %w: try again in a moment", err)}
+		return api.Invoked{}, admin.Refusal(fmt.Errorf("the gateway is %w: try again in a moment", err))
 	}
 	e := &event.Event{
 		ID: o.g.events.next(), Source: "/operator", Type: event.TypeInvoke, Subject: in.Subject, Time: time.Now(),
@@ -74,7 +65,7 @@ func (o operator) Invoke(ctx context.Context, name string, in api.Invoke) (api.I
 	case errors.Is(err, dispatch.ErrNotDeployed):
 		return api.Invoked{}, fmt.Errorf("function %s: %w; 'headgate list' shows what is deployed", name, store.ErrNotFound)
 	case errors.Is(err, dispatch.ErrBusy), errors.Is(err, dispatch.ErrPaused):
-		return api.Invoked{}, refusal{err}
+		return api.Invoked{}, admin.Refusal(err)
 	case err != nil:
 		return api.Invoked{}, err
 	}
@@ -107,18 +98,18 @@ const operatorClient = "operator"
 // Publish goes the way of a device's message and returns at its release.
 func (o operator) Publish(ctx context.Context, m api.Message) error {
 	if err := o.g.checkReady(); err != nil {
-		return refusal{fmt.Errorf("the gateway is %w: try again in a moment", err)}
+		return admin.Refusal(fmt.Errorf("the gateway is %w: try again in a moment", err))
 	}
 	if err := topic.DefaultLimits.CheckName(m.Topic); err != nil {
-		return refusal{err}
+		return admin.Refusal(err)
 	}
 	switch {
 	case m.QoS < 0 || m.QoS > 2:
-		return refusal{fmt.Errorf("qos %d: it is 0, 1 or 2", m.QoS)}
+		return admin.Refusal(fmt.Errorf("qos %d: it is 0, 1 or 2", m.QoS))
 	case len(m.Payload) > int(o.g.cfg.MQTT.MaxPacket):
-		return refusal{fmt.Errorf("payload of %d bytes: mqtt.max_packet allows %v", len(m.Payload), o.g.cfg.MQTT.MaxPacket)}
+		return admin.Refusal(fmt.Errorf("payload of %d bytes: mqtt.max_packet allows %v", len(m.Payload), o.g.cfg.MQTT.MaxPacket))
 	case m.Topic[0] == '$':
-		return refusal{fmt.Errorf("topic %q: topics that start with $ are the broker's own", m.Topic)}
+		return admin.Refusal(fmt.Errorf("topic %q: topics that start with $ are the broker's own", m.Topic))
 	}
 	msg := &broker.Message{Topic: m.Topic, Payload: m.Payload, QoS: byte(m.QoS), Retain: m.Retain}
 	released := make(chan broker.ReasonCode, 1)
@@ -128,7 +119,7 @@ func (o operator) Publish(ctx context.Context, m api.Message) error {
 		return ctx.Err()
 	case code := <-released:
 		if code != broker.Success {
-			return refusal{fmt.Errorf("the gateway refused the message: reason code 0x%02x", byte(code))}
+			return admin.Refusal(fmt.Errorf("the gateway refused the message: reason code 0x%02x", byte(code)))
 		}
 	}
 	o.g.broker.Publish(msg)
@@ -188,7 +179,7 @@ func (d deviceAdmin) Add(ctx context.Context, in api.NewDevice) (api.DeviceSecre
 	dev := store.Device{Name: in.Name, Publish: in.Publish, Subscribe: in.Subscribe, Created: time.Now()}
 	password, err := d.g.devices.Add(ctx, dev, in.Password)
 	if errors.Is(err, device.ErrInvalid) {
-		err = refusal{err}
+		err = admin.Refusal(err)
 	}
 	return d.secret(dev, password), err
 }

@@ -10,18 +10,21 @@ import (
 	"github.com/headgate-io/headgate/gateway/store"
 )
 
-// Refusal is implemented by errors that are the caller's to mend; the API
-// answers them with 422 and their text.
-type Refusal interface {
-	error
-	Refusal()
-}
+// refusal is an error that the caller can mend.
+type refusal struct{ error }
+
+// Unwrap returns what is wrong.
+func (r refusal) Unwrap() error { return r.error }
+
+// Refusal marks err as the caller's to mend: the API answers it with 422 and
+// its text.
+func Refusal(err error) error { return refusal{err} }
 
 // problem makes an answer of an error: what the caller did wrong says so, all
 // else is the gateway's own fault.
 func problem(err error) error {
 	var status huma.StatusError
-	var refusal Refusal
+	var refused refusal
 	code := http.StatusInternalServerError
 	switch {
 	case errors.As(err, &status):
@@ -30,7 +33,7 @@ func problem(err error) error {
 		code = http.StatusNotFound
 	case errors.Is(err, store.ErrExists):
 		code = http.StatusConflict
-	case errors.As(err, &refusal):
+	case errors.As(err, &refused):
 		code = http.StatusUnprocessableEntity
 	case errors.Is(err, store.ErrClosed), errors.Is(err, context.Canceled):
 		code = http.StatusServiceUnavailable

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/headgate-io/headgate/gateway/admin"
 	"github.com/headgate-io/headgate/gateway/admin/api"
 	"github.com/headgate-io/headgate/gateway/store"
 	"github.com/headgate-io/headgate/sync/bundle"
@@ -21,7 +22,7 @@ func (r *Registry) Deploy(ctx context.Context, raw []byte) (api.Deployed, error)
 	defer r.change.Unlock()
 	b, err := bundle.Open(raw)
 	if err != nil {
-		return api.Deployed{}, refusal{err}
+		return api.Deployed{}, admin.Refusal(err)
 	}
 	pinned, err := r.checkAuthor(ctx, b.Author)
 	if err != nil {
@@ -87,7 +88,7 @@ func (r *Registry) checkAuthor(ctx context.Context, author bundle.Key) (pinned b
 		return false, err
 	}
 	if string(raw) != author.String() {
-		return true, refusal{fmt.Errorf("this gateway takes functions from author %s only, and this bundle is signed by %s: deploy with that author's key (HEADGATE_HOME names its folder); where it is lost, 'headgate author forget' on the gateway lets another in", raw, author)}
+		return true, admin.Refusal(fmt.Errorf("this gateway takes functions from author %s only, and this bundle is signed by %s: deploy with that author's key (HEADGATE_HOME names its folder); where it is lost, 'headgate author forget' on the gateway lets another in", raw, author))
 	}
 	return true, nil
 }
@@ -151,7 +152,7 @@ func (r *Registry) before(ctx context.Context, name string, number int) (int, er
 			return v.Number, nil
 		}
 	}
-	return 0, refusal{fmt.Errorf("%s@%d has no version before it to go back to", name, number)}
+	return 0, admin.Refusal(fmt.Errorf("%s@%d has no version before it to go back to", name, number))
 }
 
 // Remove takes a function away: its triggers at once, then its versions. Its

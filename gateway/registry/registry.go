@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/headgate-io/headgate/function"
+	"github.com/headgate-io/headgate/gateway/admin"
 	"github.com/headgate-io/headgate/gateway/admin/api"
 	"github.com/headgate-io/headgate/gateway/dispatch"
 	"github.com/headgate-io/headgate/gateway/grant"
@@ -64,15 +65,6 @@ type deployment struct {
 func New(deps Deps) *Registry {
 	return &Registry{deps: deps, live: map[string]*deployment{}}
 }
-
-// refusal is an error that its caller can mend.
-type refusal struct{ error }
-
-// Refusal marks it for the admin API.
-func (refusal) Refusal() {}
-
-// Unwrap returns what is wrong.
-func (r refusal) Unwrap() error { return r.error }
 
 // Load makes the live versions run that the store knows. One that does not
 // compile any more is reported and left out, so that the others run.
@@ -144,17 +136,17 @@ func (r *Registry) compile(ctx context.Context, b *bundle.Bundle, v store.Versio
 	spec.Limits, spec.Retry = spec.Limits.WithDefaults(), spec.Retry.WithDefaults()
 	err := errors.Join(spec.Validate(), trigger.Check(triggerFunction(&spec, v.Number)), grant.Check(&spec))
 	if err != nil {
-		return nil, refusal{err}
+		return nil, admin.Refusal(err)
 	}
 	config, err := spec.ConfigJSON()
 	if err != nil {
-		return nil, refusal{err}
+		return nil, admin.Refusal(err)
 	}
 	setup := sandbox.Setup{Config: config, Log: func(l function.LogLine) { r.deps.Log(spec.Name, v.Number, l) }}
 	code := sandbox.Code{Name: spec.Name, Main: spec.Main, Source: b.Files[spec.Main]}
 	module, err := r.deps.Engine.Compile(ctx, code, spec.Limits, setup)
 	if err != nil {
-		return nil, refusal{err}
+		return nil, admin.Refusal(err)
 	}
 	return &deployment{spec: spec, version: v, deployed: v.Created, module: module, pool: r.deps.Engine.NewPool(module, sandbox.PoolConfig{})}, nil
 }
