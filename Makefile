@@ -53,7 +53,7 @@ load: build ## Measure the whole binary from outside
 e2e: build ## Drive the binary with mosquitto, paho and mqtt.js
 	$(GO) test -count=1 -tags e2e ./firmware-tests/e2e/...
 
-crash: ## Kill the gateway ROUNDS times under load; then show that the harness catches seeded faults
+crash: ## Kill the gateway ROUNDS times under load, at random and at every step; then show that seeded faults are caught
 	@$(BUILD) -o bin/headgate ./cmd/headgate
 	@$(BUILD) -tags seededfaults -o bin/headgate-seeded ./cmd/headgate
 	@$(BUILD) -o bin/crash ./firmware-tests/crash
@@ -66,6 +66,7 @@ test-arm64: ## Run the tests of sandbox, store and mqtt as arm64 under qemu-user
 	GOARCH=arm64 CGO_ENABLED=0 $(GO) test -exec qemu-aarch64-static ./sandbox/... ./gateway/store/... ./mqtt/...
 
 # In check, fuzzing and the demo get a short slice each.
+check: ROUNDS = 200
 check: FUZZTIME = 5s
 check: export HEADGATE_DEMO_SECONDS ?= 30
 check: lint test race test-guests test-arm64 cross e2e crash fuzz demo ## All of it, as CI does

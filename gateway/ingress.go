@@ -12,6 +12,7 @@ import (
 	"github.com/headgate-io/headgate/gateway/dispatch"
 	"github.com/headgate-io/headgate/gateway/store"
 	"github.com/headgate-io/headgate/gateway/trigger"
+	"github.com/headgate-io/headgate/internal/fault"
 	"github.com/headgate-io/headgate/mqtt/broker"
 )
 
@@ -40,6 +41,7 @@ func (g *Gateway) submit(m *broker.Message, from sender, record *broker.InboundR
 		tm.User = m.Properties.User
 	}
 	matches := g.triggers.Match(&tm, nil)
+	fault.Reached(fault.Matched)
 	if len(matches) == 0 && (record == nil || record.QoS < 2) {
 		// A forwarded message needs no record: delivering it twice after a
 		// crash is what QoS 1 allows. An id of QoS 2 is kept in any case.

@@ -7,28 +7,48 @@ import (
 	"math/rand/v2"
 	"sync"
 	"time"
+
+	"github.com/headgate-io/headgate/firmware-tests/observer"
+	"github.com/headgate-io/headgate/firmware-tests/rig"
+	"github.com/headgate-io/headgate/internal/fault"
 )
 
 const publishers = 8
 
-// harness is one gateway, killed again and again, and its publishers.
+// harness is one gateway, killed again and again, its publishers, and the
+// subscribers that are mostly away.
 type harness struct {
-	binary, fault, dir string
-	random             *rand.Rand
-	gateway            *gateway
-	publishers         []*publisher
-	result             *result
+	plan        plan
+	dir         string
+	random      *rand.Rand
+	gateway     *gateway
+	publishers  []*observer.Publisher
+	subscribers []*observer.Subscriber
+	result      *result
+	step        fault.Step // that the running process was told to end at
 }
 
-func (h *harness) run(ctx context.Context, rounds int) error {
+// plan is what a trial does.
+type plan struct {
+	// binary is the program; seeded is the one built with the tag
+	// seededfaults, for rounds that end at a step; empty has none of these.
+	binary, seeded string
+	// fault is the promise that the binary breaks.
+	fault  fault.Fault
+	rounds int
+	seed   uint64
+	keep   bool
+}
+
+func (h *harness) run(ctx context.Context) error {
 	began := time.Now()
 	defer func() { h.result.took = time.Since(began) }()
 	if err := h.prepare(ctx); err != nil {
 		return errors.Join(err, h.stop())
 	}
-	for round := range rounds {
-		if err := h.round(ctx, round); err != nil {
-			return errors.Join(fmt.Errorf("round %d: %w", round, err), h.stop())
+	for h.result.total() < h.plan.rounds {
+		if err := h.round(ctx); err != nil {
+			return errors.Join(fmt.Errorf("after kill %d: %w", h.result.total(), err), h.stop())
 		}
 		if len(h.result.violations) > 0 {
 			h.tally()
@@ -49,126 +69,206 @@ func (h *harness) stop() error {
 
 func (h *harness) tally() {
 	for _, p := range h.publishers {
-		h.result.sent += p.sent
-		h.result.redelivered += p.redelivered
-		h.result.acknowledged += len(p.acknowledged)
-		h.result.events += p.next - 1
+		h.result.sent += p.Sent
+		h.result.redelivered += p.Redelivered
+		h.result.acknowledged += len(p.Acknowledged())
+		h.result.events += p.Events()
+	}
+	for _, s := range h.subscribers {
+		for _, r := range s.Received() {
+			h.result.delivered += len(r.Times)
+		}
 	}
 }
 
 // prepare starts the gateway for the first time, with its devices and
-// functions.
+// functions, and lets the subscribers subscribe and go.
 func (h *harness) prepare(ctx context.Context) (err error) {
-	h.gateway, err = newGateway(h.binary, h.fault, h.dir)
+	h.gateway, err = newGateway(h.plan.binary, h.dir)
 	if err != nil {
 		return err
+	}
+	if h.plan.fault != "" {
+		h.gateway.Env = []string{"HEADGATE_FAULT=" + string(h.plan.fault)}
 	}
 	if err := h.gateway.Start(ctx); err != nil {
 		return err
 	}
 	for i := range publishers {
-		p := newPublisher(fmt.Sprintf("pub-%d", i), byte(1+i%2))
-		if p.password, err = h.gateway.AddDevice(ctx, p.name, []string{"count/{client}"}, nil); err != nil {
+		name := fmt.Sprintf("pub-%d", i)
+		p := observer.NewPublisher(name, "count/"+name, byte(1+i%2))
+		if p.Password, err = h.gateway.AddDevice(ctx, name, []string{p.Topic}, nil); err != nil {
 			return err
 		}
 		h.publishers = append(h.publishers, p)
 	}
+	for i := range 2 {
+		s := observer.NewSubscriber(fmt.Sprintf("sub-%d", i), byte(1+i), "count/+", "out/+")
+		if s.Password, err = h.gateway.AddDevice(ctx, s.Name, nil, s.Filters); err != nil {
+			return err
+		}
+		if err := s.Connect(ctx, h.gateway.Address); err != nil {
+			return err
+		}
+		s.Disconnect()
+		h.subscribers = append(h.subscribers, s)
+	}
 	return h.gateway.deploy(ctx)
 }
 
-// round lets the publishers publish for a moment, kills the gateway, starts it
-// again and looks at what it knows before anything is redelivered.
-func (h *harness) round(ctx context.Context, round int) error {
-	life := time.Duration(20+h.random.IntN(400)) * time.Millisecond
+// round publishes for a moment until the gateway is killed, or kills itself at
+// a step; then it starts the gateway, with the next step, and looks at what it
+// knows before anything is redelivered.
+func (h *harness) round(ctx context.Context) error {
+	life := time.Duration(20+h.random.IntN(300)) * time.Millisecond
 	publishing, stop := context.WithTimeout(ctx, life)
 	h.publish(publishing, false)
 	stop()
-	// The publishers' sockets are still open: the kill comes while packets are
-	// on their way.
-	if err := h.gateway.Kill(); err != nil {
+	// The sockets are still open: the kill comes while packets are on their
+	// way.
+	if err := h.kill(); err != nil {
 		return err
 	}
 	for _, p := range h.publishers {
-		p.disconnect()
+		h.recognised(p.Client)
 	}
-	h.result.kills++
-	for _, p := range h.publishers {
-		if errors.Is(p.err, errForgotten) {
-			h.violate("kill %d: %s: %v", round+1, p.name, p.err)
+	for _, s := range h.subscribers {
+		h.recognised(s.Client)
+	}
+	for {
+		h.arm()
+		err := h.look(ctx, fmt.Sprintf("after kill %d", h.result.total()))
+		if err == nil || h.step == "" || !h.gateway.Ended() && !errors.Is(err, rig.ErrEnded) {
+			return err
+		}
+		// It came to its step while it recovered.
+		h.result.kills[h.step]++
+		if err := h.gateway.Kill(); err != nil && !errors.Is(err, rig.ErrEnded) {
+			return err
 		}
 	}
+}
+
+func (h *harness) recognised(c observer.Client) {
+	if errors.Is(c.Err, observer.ErrForgotten) {
+		h.violate("kill %d: %s: %v", h.result.total(), c.Name, c.Err)
+	}
+}
+
+// kill ends the process, where it has not ended itself, and the connections.
+func (h *harness) kill() error {
+	err := h.gateway.Kill()
+	switch {
+	case h.step != "" && errors.Is(err, rig.ErrEnded):
+		h.result.kills[h.step]++
+	case err != nil:
+		return err
+	default:
+		h.result.kills[anywhere]++
+	}
+	h.disconnect()
+	return nil
+}
+
+func (h *harness) disconnect() {
+	for _, p := range h.publishers {
+		p.Disconnect()
+	}
+	for _, s := range h.subscribers {
+		s.Disconnect()
+	}
+}
+
+// arm decides where the next process ends: every other one ends at a step of
+// the event's way, in turn, after a few events or a few hundred.
+func (h *harness) arm() {
+	h.step = ""
+	if h.plan.seeded == "" || h.plan.fault != "" {
+		return
+	}
+	h.gateway.Binary, h.gateway.Env = h.plan.binary, nil
+	if h.result.total()%3 == 0 {
+		return
+	}
+	h.step = fault.Steps[h.result.armed%len(fault.Steps)]
+	h.result.armed++
+	h.gateway.Binary = h.plan.seeded
+	h.gateway.Env = []string{fmt.Sprintf("HEADGATE_CRASH_AT=%s:%d", h.step, 1+h.random.IntN(1<<h.random.IntN(9)))}
+}
+
+// look starts the gateway and compares.
+func (h *harness) look(ctx context.Context, when string) error {
 	if err := h.gateway.Start(ctx); err != nil {
 		return err
 	}
 	if err := h.gateway.Drain(ctx, time.Minute); err != nil {
 		return err
 	}
-	return h.check(ctx, fmt.Sprintf("after kill %d", round+1), false)
+	return h.check(ctx, when, false)
 }
 
-// finish redelivers what is still unacknowledged and looks a last time.
+// finish redelivers what is still unacknowledged, lets the subscribers take
+// all they have coming, and looks a last time.
 func (h *harness) finish(ctx context.Context) error {
+	if err := h.gateway.Kill(); err != nil && !errors.Is(err, rig.ErrEnded) {
+		return err
+	}
+	h.step = ""
+	h.gateway.Binary = h.plan.binary
+	if h.plan.fault == "" {
+		h.gateway.Env = nil
+	}
+	if err := h.gateway.Start(ctx); err != nil {
+		return err
+	}
 	publishing, stop := context.WithTimeout(ctx, time.Minute)
 	defer stop()
-	h.publish(publishing, true)
+	var wg sync.WaitGroup
 	for _, p := range h.publishers {
-		if n := len(p.inflight); n > 0 {
-			h.violate("%s: %d events were never acknowledged, though the gateway stayed up (%v)", p.name, n, p.err)
+		wg.Go(func() { p.Run(publishing, h.gateway.Address, true) })
+	}
+	wg.Wait()
+	for _, p := range h.publishers {
+		if n := p.Unacknowledged(); n > 0 {
+			h.violate("%s: %d events were never acknowledged, though the gateway stayed up (%v)", p.Name, n, p.Err)
 		}
-		p.disconnect()
 	}
 	if err := h.gateway.Drain(ctx, time.Minute); err != nil {
 		return err
 	}
+	for _, s := range h.subscribers {
+		if err := s.Connect(publishing, h.gateway.Address); err != nil {
+			h.violate("%s: %v", s.Name, err)
+			continue
+		}
+		s.Quiet(publishing, 2*time.Second)
+	}
+	h.disconnect()
+	h.judgeSubscribers()
 	return h.check(ctx, "at the end", true)
 }
 
-// publish runs every publisher until ctx ends, or with settle until nothing of
-// it is unacknowledged.
+// publish runs every publisher until ctx ends or the gateway does, while some
+// subscribers come and take.
 func (h *harness) publish(ctx context.Context, settle bool) {
 	var wg sync.WaitGroup
 	for _, p := range h.publishers {
-		wg.Go(func() { p.run(ctx, h.gateway.Address, settle) })
+		wg.Go(func() { p.Run(ctx, h.gateway.Address, settle) })
+	}
+	for _, s := range h.subscribers {
+		needed := h.step == fault.Delivered || h.step == fault.Acknowledged
+		if !needed && h.random.IntN(2) == 0 {
+			continue
+		}
+		wait := time.Duration(h.random.IntN(100)) * time.Millisecond
+		wg.Go(func() {
+			time.Sleep(wait)
+			s.Err = s.Connect(ctx, h.gateway.Address)
+		})
 	}
 	wg.Wait()
 }
 
 func (h *harness) violate(format string, args ...any) {
 	h.result.violations = append(h.result.violations, fmt.Sprintf(format, args...))
-}
-
-// check compares what the functions kept with the ledger. Before redelivery
-// every acknowledged event must be there; at the end every event, once.
-func (h *harness) check(ctx context.Context, when string, final bool) error {
-	for _, p := range h.publishers {
-		for _, name := range []string{"counter", "flaky"} {
-			s, err := h.gateway.seen(ctx, name, p.name)
-			if err != nil {
-				return err
-			}
-			h.judge(p, name, when, s, final)
-		}
-	}
-	return h.gateway.checkClean(ctx, func(format string, args ...any) { h.violate(when+": "+format, args...) })
-}
-
-func (h *harness) judge(p *publisher, function, when string, s seen, final bool) {
-	sent := p.next - 1
-	highest := 0
-	for n := range p.acknowledged {
-		highest = max(highest, n)
-		if !s.has(n) {
-			h.violate("%s: %s: event %d of %s was acknowledged and is missing", when, function, n, p.name)
-			return
-		}
-	}
-	if s.Count != s.distinct() {
-		h.violate("%s: %s: %d events of %s ran %d times", when, function, s.distinct(), p.name, s.Count)
-	}
-	if s.Disorder > 0 {
-		h.violate("%s: %s: %d events of %s ran out of order", when, function, s.Disorder, p.name)
-	}
-	if final && s.distinct() != sent {
-		h.violate("%s: %s: %d of %d events of %s have an effect", when, function, s.distinct(), sent, p.name)
-	}
 }

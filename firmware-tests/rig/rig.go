@@ -37,6 +37,9 @@ type Gateway struct {
 	log    Output
 }
 
+// ErrEnded is a process that had ended by itself.
+var ErrEnded = errors.New("the gateway had ended by itself")
+
 const (
 	readyWithin = 30 * time.Second
 	stopWithin  = 20 * time.Second
@@ -97,7 +100,7 @@ func (g *Gateway) Start(ctx context.Context) error {
 	select {
 	case err := <-exited:
 		g.exited = nil
-		return fmt.Errorf("the gateway ended at its start: %w\n%s", err, g.Log())
+		return fmt.Errorf("%w, at its start: %w\n%s", ErrEnded, err, g.Log())
 	case err := <-ready:
 		if err != nil {
 			return errors.Join(err, g.Kill(), fmt.Errorf("its log:\n%s", g.Log()))
@@ -114,7 +117,7 @@ func (g *Gateway) Stop() error {
 	g.Client.Close()
 	if err := g.cmd.Process.Signal(syscall.SIGTERM); err != nil {
 		g.exited = nil
-		return fmt.Errorf("the gateway had ended by itself:\n%s", g.Log())
+		return fmt.Errorf("%w:\n%s", ErrEnded, g.Log())
 	}
 	select {
 	case err := <-g.exited:
@@ -138,10 +141,13 @@ func (g *Gateway) Kill() error {
 	g.exited = nil
 	g.Client.Close()
 	if errors.Is(err, os.ErrProcessDone) {
-		return fmt.Errorf("the gateway had ended by itself: %w\n%s", exit, g.Log())
+		return fmt.Errorf("%w: %w\n%s", ErrEnded, exit, g.Log())
 	}
 	return err
 }
+
+// Ended reports whether the process has ended by itself.
+func (g *Gateway) Ended() bool { return len(g.exited) > 0 }
 
 // Run runs the command line against this gateway and returns what it printed.
 func (g *Gateway) Run(ctx context.Context, args ...string) (string, error) {

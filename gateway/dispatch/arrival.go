@@ -7,6 +7,7 @@ import (
 
 	"github.com/headgate-io/headgate/event"
 	"github.com/headgate-io/headgate/gateway/store"
+	"github.com/headgate-io/headgate/internal/fault"
 	"github.com/headgate-io/headgate/mqtt/broker"
 )
 
@@ -92,9 +93,11 @@ func (a *arrival) seal() {
 	a.d.clock.unlist(a)
 	for {
 		u, done := a.unit()
+		fault.Reached(fault.Sealing)
 		a.sealing.Lock()
 		tk, err := a.d.cfg.Store.Seal(u)
 		if err == nil {
+			fault.Reached(fault.Sealed)
 			a.accept(tk, done)
 			a.sealing.Unlock()
 			return
@@ -149,6 +152,7 @@ func (a *arrival) accept(tk store.Ticket, done []*task) {
 			t.stored.Store(true)
 			t.gen = tk.Gen
 			a.d.stats.spilled.Add(1)
+			fault.Reached(fault.Spilled)
 		}
 	}
 	a.mu.Unlock()

@@ -6,6 +6,7 @@ import (
 
 	"github.com/headgate-io/headgate/function"
 	"github.com/headgate-io/headgate/gateway/store"
+	"github.com/headgate-io/headgate/internal/fault"
 	"github.com/headgate-io/headgate/sync/usage"
 )
 
@@ -109,6 +110,7 @@ func (d *Dispatcher) settle(t *task) {
 	}
 	u.Done = func(err error) { d.settled(t, err) }
 	d.expectDelivery(t)
+	fault.Reached(fault.Sealing)
 	t.sealing.Lock()
 	tk, err := d.cfg.Store.Seal(u)
 	if err != nil {
@@ -118,6 +120,7 @@ func (d *Dispatcher) settle(t *task) {
 		d.refused(t, err)
 		return
 	}
+	fault.Reached(fault.Sealed)
 	d.noteTicket(t, tk)
 	d.sealed(t, len(u.Usage) > 0)
 	t.sealing.Unlock()
@@ -237,6 +240,7 @@ func (d *Dispatcher) sealed(t *task, metered bool) {
 		t.stored.Store(true)
 		f.leaveFreeLocked(t)
 		f.stats.Retries++
+		fault.Reached(fault.Retried)
 	default:
 		if o.giveUp != "" {
 			f.stats.DeadLetters++

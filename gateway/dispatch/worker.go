@@ -8,6 +8,7 @@ import (
 
 	"github.com/headgate-io/headgate/function"
 	"github.com/headgate-io/headgate/gateway/store"
+	"github.com/headgate-io/headgate/internal/fault"
 	"github.com/headgate-io/headgate/sandbox/host"
 )
 
@@ -115,6 +116,7 @@ func (w *worker) run(t *task) {
 		t.out = new(outcome)
 	}
 	*t.out = outcome{result: v.Pool.Invoke(f.d.ctx, &c.Calls), at: f.d.cfg.Now()}
+	fault.Reached(fault.Invoked)
 	f.decide(t)
 	f.d.finish(t)
 }

@@ -89,6 +89,7 @@ func (s *Store) releaseLoop() {
 			for _, fn := range batch {
 				fn(nil)
 			}
+			fault.Reached(fault.Reported)
 			clear(batch)
 		}
 	}
@@ -116,6 +117,7 @@ func (s *Store) write(g *group) (err error) {
 	if err := w.begin(); err != nil {
 		return fmt.Errorf("begin: %w", err)
 	}
+	fault.Reached(fault.Begun)
 	if err := s.inject(StepWrite); err != nil {
 		return err
 	}
@@ -129,12 +131,14 @@ func (s *Store) write(g *group) (err error) {
 			return err
 		}
 	}
+	fault.Reached(fault.Written)
 	if err := s.inject(StepCommit); err != nil {
 		return err
 	}
 	if err := w.commit(); err != nil {
 		return fmt.Errorf("commit: %w", err)
 	}
+	fault.Reached(fault.Committed)
 	return s.inject(StepAfterCommit)
 }
 

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/mochi-mqtt/server/v2/packets"
+
+	"github.com/headgate-io/headgate/internal/fault"
 )
 
 // outgoing is the sending half of a session: what is in flight, and what waits
@@ -118,6 +120,7 @@ func (s *session) acknowledged(c *conn, r *routing, id uint16, _ ReasonCode) {
 		return // late, or the client's mistake; there is nothing to answer
 	}
 	s.land(f)
+	fault.Reached(fault.Acknowledged)
 	s.pump(r)
 }
 
@@ -135,6 +138,7 @@ func (s *session) received(c *conn, r *routing, id uint16, code ReasonCode) {
 		s.pump(r)
 	default:
 		f.state = releasing
+		fault.Reached(fault.Acknowledged)
 		c.ack(r, packets.Pubrel, id, Success)
 	}
 }
@@ -148,6 +152,7 @@ func (s *session) completed(c *conn, r *routing, id uint16) {
 		return
 	}
 	s.land(f)
+	fault.Reached(fault.Completed)
 	s.pump(r)
 }
 
@@ -336,6 +341,9 @@ func (s *session) send(r *routing, q *queued, id uint16, dup bool) bool {
 		r.owe(c)
 	}
 	s.srv.count.sent.Add(1)
+	if q.qos > 0 {
+		fault.Reached(fault.Delivered)
+	}
 	return true
 }
 

@@ -102,6 +102,7 @@ func (c *conn) submit(in *Inbound, owned bool) error {
 	l.draining = true
 	l.mu.Unlock()
 	if handled {
+		fault.Reached(fault.Received)
 		c.srv.handler.Publish(in)
 		if fault.On(fault.AckBeforeCommit) {
 			in.ackEarly(c.routing)
@@ -258,6 +259,7 @@ func (c *conn) released(known *exactly, id uint16, mine bool, r *routing) {
 		c.unacked--
 	}
 	to.ack(r, packets.Pubcomp, id, Success) // [MQTT-4.3.3-11]
+	fault.Reached(fault.Completed)
 }
 
 // resolveAlias sets the topic of a version 5 PUBLISH by its alias

@@ -3,6 +3,7 @@ package broker
 import (
 	"sync"
 
+	"github.com/headgate-io/headgate/internal/fault"
 	"github.com/mochi-mqtt/server/v2/packets"
 )
 
@@ -174,6 +175,7 @@ func (in *Inbound) finish(r *routing) {
 func (in *Inbound) answer(r *routing, kind byte) {
 	if in.conn != nil && !in.acked {
 		in.conn.ack(r, kind, in.id, in.code)
+		fault.Reached(fault.Answered)
 	}
 }
 

@@ -1,6 +1,6 @@
 let calls = 0; // must be 0 at the start of every invocation
 
-export default (event, { state }) => {
+export default (event, { state, publish }) => {
   if (calls++ !== 0) state.set("dirty", calls - 1);
   const { n } = event.data;
   const key = event.params.publisher;
@@ -8,6 +8,13 @@ export default (event, { state }) => {
   s.count++;
   s.ranges = insert(s.ranges, n);
   state.set(key, s);
+  publish(`out/${key}`, { n }, { qos: 2 });
+  if (n % 100 === 0) linger();
+};
+
+// linger takes longer than an event may hold its publisher up.
+const linger = () => {
+  for (let i = 0, x = 1; i < 1_000_000; i++) x = (x * 31) % 65521;
 };
 
 // insert adds n to a sorted list of [first, last] ranges.
