@@ -119,6 +119,8 @@ func (g *Gateway) openStore(ctx context.Context) (err error) {
 	g.store, err = store.Open(ctx, store.Config{
 		Path: filepath.Join(g.cfg.StateDir, "headgate.db"), Durability: store.Durability(g.cfg.Store.Durability), Logger: g.log,
 		MaxQueueRows: int64(g.cfg.Dispatch.MaxQueued), MaxQueueBytes: int64(g.cfg.Dispatch.MaxQueuedBytes),
+		MaxDeadLetters: int64(g.cfg.Dispatch.DeadLetters.Max), MaxDeadLetterBytes: int64(g.cfg.Dispatch.DeadLetters.MaxBytes),
+		MaxDeadLetterAge: g.cfg.Dispatch.DeadLetters.MaxAge.Std(),
 	})
 	if errors.Is(err, fs.ErrPermission) {
 		return fmt.Errorf("%w: choose another state_dir, or run as the user that owns this one", err)

@@ -31,7 +31,7 @@ var (
 func (g *Gateway) adminDeps() admin.Deps {
 	return admin.Deps{
 		Deployer: g.registry, Authors: g.registry, Catalog: g.registry, Invoker: operator{g}, Messenger: operator{g}, Devices: deviceAdmin{g},
-		Store: g.store, Tails: g.tails, About: g.about, Ready: g.checkReady, Metrics: g.metrics.Handler(), Logger: g.log,
+		Undertaker: g.dispatcher, Store: g.store, Tails: g.tails, About: g.about, Ready: g.checkReady, Metrics: g.metrics.Handler(), Logger: g.log,
 	}
 }
 

@@ -104,6 +104,15 @@ func failure(outcome, text string) string {
 	return strings.ToUpper(kind) + ": " + strings.TrimPrefix(text, kind+": ")
 }
 
+// firstLine is what fits a table of an error.
+func firstLine(s string) string {
+	line, _, more := strings.Cut(s, "\n")
+	if more {
+		line += " …"
+	}
+	return line
+}
+
 // counted is "1 command" or "2 commands".
 func counted[T int | int64 | uint64](n T, thing string) string {
 	if n == 1 {

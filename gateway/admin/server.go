@@ -70,6 +70,7 @@ type Store interface {
 	DeleteState(ctx context.Context, ns, key string) error
 	Usage(ctx context.Context, q store.UsageQuery) ([]usage.Rollup, error)
 	DeadLetters(ctx context.Context, function string, after int64, limit int) ([]store.DeadLetter, error)
+	DeadLetter(ctx context.Context, id int64) (*store.DeadLetter, error)
 }
 
 var _ Store = (*store.Store)(nil)
@@ -83,15 +84,16 @@ type Tails struct {
 
 // Deps is what the API stands on.
 type Deps struct {
-	Deployer  Deployer
-	Authors   Authors
-	Catalog   Catalog
-	Invoker   Invoker
-	Messenger Messenger
-	Devices   Devices
-	Store     Store
-	Tails     Tails
-	About     func() api.About
+	Deployer   Deployer
+	Authors    Authors
+	Catalog    Catalog
+	Invoker    Invoker
+	Messenger  Messenger
+	Devices    Devices
+	Undertaker Undertaker
+	Store      Store
+	Tails      Tails
+	About      func() api.About
 	// Ready reports why the gateway is not ready; nil is ready.
 	Ready   func() error
 	Metrics http.Handler
@@ -115,6 +117,7 @@ func New(deps Deps) *Server {
 	s.functions(a)
 	s.authors(a)
 	s.state(a)
+	s.deadLetters(a)
 	s.usage(a)
 	s.devices(a)
 	s.messages(a)

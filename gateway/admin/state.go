@@ -51,28 +51,4 @@ func (s *Server) state(a huma.API) {
 		func(ctx context.Context, in *StateKey) (*none, error) {
 			return done(s.deps.Store.DeleteState(ctx, in.Namespace, in.Key))
 		})
-	huma.Register(a, op("list-dead-letters", http.MethodGet, "/v1/deadletters", "List the events that were given up, oldest first"),
-		func(ctx context.Context, in *struct {
-			Function string `query:"function"`
-			After    int64  `query:"after"`
-		},
-		) (*body[[]api.DeadLetter], error) {
-			letters, err := s.deps.Store.DeadLetters(ctx, in.Function, in.After, statePage)
-			out := make([]api.DeadLetter, 0, len(letters))
-			for i := range letters {
-				out = append(out, deadLetter(&letters[i]))
-			}
-			return answer(out, err)
-		})
-}
-
-func deadLetter(d *store.DeadLetter) api.DeadLetter {
-	out := api.DeadLetter{ID: d.ID, Function: d.Function, Attempts: d.Attempt, Error: d.Error, Time: d.Died}
-	if d.Event != nil {
-		out.EventID, out.Subject = d.Event.ID, d.Event.Subject
-	}
-	if out.Error == "" {
-		out.Error = d.Reason
-	}
-	return out
 }

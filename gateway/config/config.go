@@ -120,6 +120,17 @@ type Dispatch struct {
 	// MaxVolatile caps the volatile events of one function that wait; the
 	// oldest are dropped beyond.
 	MaxVolatile int `yaml:"max_volatile"`
+	// DeadLetters bounds the events that were given up.
+	DeadLetters DeadLetters `yaml:"dead_letters"`
+}
+
+// DeadLetters bounds the dead letters; the oldest go first.
+type DeadLetters struct {
+	// Max caps how many there are, MaxBytes their events.
+	Max      int               `yaml:"max"`
+	MaxBytes function.ByteSize `yaml:"max_bytes"`
+	// MaxAge is how long one is kept; 0 is until another bound is met.
+	MaxAge function.Duration `yaml:"max_age"`
 }
 
 // Default is the complete default configuration.
@@ -137,10 +148,13 @@ func Default() Config {
 			MaxQueuedBytes:           8 << 20,
 			MaxQueuedBytesTotal:      64 << 20,
 		},
-		Admin:    Admin{Socket: "admin.sock", TokenFile: "admin.token"},
-		Store:    Store{Durability: "full"},
-		Sandbox:  Sandbox{Memory: 128 << 20},
-		Dispatch: Dispatch{SpillAfter: function.Duration(20 * time.Millisecond), MaxQueued: 100_000, MaxQueuedBytes: 64 << 20, MaxVolatile: 4096},
+		Admin:   Admin{Socket: "admin.sock", TokenFile: "admin.token"},
+		Store:   Store{Durability: "full"},
+		Sandbox: Sandbox{Memory: 128 << 20},
+		Dispatch: Dispatch{
+			SpillAfter: function.Duration(20 * time.Millisecond), MaxQueued: 100_000, MaxQueuedBytes: 64 << 20, MaxVolatile: 4096,
+			DeadLetters: DeadLetters{Max: 10_000, MaxBytes: 32 << 20},
+		},
 	}
 }
 

@@ -34,6 +34,8 @@ func (c *Config) validate(at faultAt) error {
 	atLeast(add, c.Dispatch.MaxQueued, 1, "dispatch", "max_queued")
 	atLeast(add, c.Dispatch.MaxQueuedBytes, 1, "dispatch", "max_queued_bytes")
 	atLeast(add, c.Dispatch.MaxVolatile, 1, "dispatch", "max_volatile")
+	atLeast(add, c.Dispatch.DeadLetters.Max, 1, "dispatch", "dead_letters", "max")
+	atLeast(add, c.Dispatch.DeadLetters.MaxBytes, 1, "dispatch", "dead_letters", "max_bytes")
 	return errors.Join(faults...)
 }
 

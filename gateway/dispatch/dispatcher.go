@@ -59,6 +59,7 @@ func New(ctx context.Context, cfg Config) (*Dispatcher, error) {
 		d.cancel()
 		return nil, fmt.Errorf("start dispatch: %w", err)
 	}
+	cfg.Store.OnLettersDropped(d.unblock)
 	d.others.Add(2)
 	go func() { defer d.others.Done(); d.clock.run(d.stop) }()
 	go func() { defer d.others.Done(); d.housekeeping() }()
@@ -73,7 +74,7 @@ func (d *Dispatcher) recover(ctx context.Context) error {
 	}
 	for _, l := range blocked {
 		f := d.function(l.Function)
-		f.lanes[l.Key] = &lane{key: l.Key, blocked: true}
+		f.blockLocked(l.Key)
 	}
 	now := d.cfg.Now()
 	return d.cfg.Store.QueuedRows(ctx, func(r *store.QueueRow) error {
@@ -94,7 +95,7 @@ func (d *Dispatcher) recover(ctx context.Context) error {
 				l = &lane{key: r.Key}
 				f.lanes[r.Key] = l
 			}
-			if l.active != nil || l.blocked {
+			if l.active != nil || l.blocks > 0 {
 				f.enqueueLocked(t)
 				return nil
 			}
@@ -184,48 +185,6 @@ func (d *Dispatcher) RemoveFunction(name string) {
 		t := f.oldest
 		f.withdrawLocked(t)
 		f.stats.VolatileDropped++
-	}
-}
-
-// Redrive puts a dead letter at the tail of its function's queue and lets its
-// key go on.
-func (d *Dispatcher) Redrive(ctx context.Context, id int64) error {
-	r, err := d.cfg.Store.Redrive(ctx, id)
-	if err != nil {
-		return err
-	}
-	f := d.function(r.Function.Name())
-	t := &task{fn: f, kind: durable, key: r.Key, ev: r.Event, params: loadedParams(r.Params), row: *r}
-	t.stored.Store(true)
-	d.adopt(t)
-	f.unblock(r.Key)
-	return nil
-}
-
-// DropDeadLetter deletes a dead letter and lets its key go on.
-func (d *Dispatcher) DropDeadLetter(ctx context.Context, id int64) error {
-	l, err := d.cfg.Store.DeadLetter(ctx, id)
-	if err != nil {
-		return err
-	}
-	if err := d.cfg.Store.DropDeadLetter(ctx, id); err != nil {
-		return err
-	}
-	if l.Blocks {
-		d.function(l.Function).unblock(l.Key)
-	}
-	return nil
-}
-
-func (f *fn) unblock(key string) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if l := f.lanes[key]; l != nil && l.blocked {
-		l.blocked = false
-		if l.active == nil {
-			f.advanceLocked(l)
-		}
-		f.kickLocked()
 	}
 }
 

@@ -44,7 +44,7 @@ func TestRetryThenDeadLetterThenRedrive(t *testing.T) {
 		t.Fatalf("dead letters %+v %v", letters, err)
 	}
 	bad.Store(false)
-	if err := r.d.Redrive(context.Background(), letters[0].ID); err != nil {
+	if _, err := r.d.Redrive(context.Background(), store.DeadLetterQuery{ID: letters[0].ID}); err != nil {
 		t.Fatal(err)
 	}
 	until(t, "the redriven event has run", func() bool { return r.get("f", "n") == "1" })

@@ -63,8 +63,8 @@ type lane struct {
 	key    string
 	active *task
 	wait   list
-	// blocked is true while the key waits for a dead letter's redrive.
-	blocked bool
+	// blocks counts the dead letters whose redrive the key waits for.
+	blocks int
 }
 
 // version is a function version with the invocations that use it.
@@ -103,7 +103,7 @@ func (f *fn) enqueueLocked(t *task) {
 		f.lanes[t.key] = l
 	}
 	t.lane = l
-	if l.active == nil && !l.blocked && l.wait.n == 0 {
+	if l.active == nil && l.blocks == 0 && l.wait.n == 0 {
 		l.active = t
 		f.keyed.push(t)
 		return
@@ -114,7 +114,7 @@ func (f *fn) enqueueLocked(t *task) {
 // advanceLocked lets the next task of a lane run.
 func (f *fn) advanceLocked(l *lane) {
 	l.active = nil
-	if l.blocked {
+	if l.blocks > 0 {
 		return
 	}
 	if t := l.wait.pop(); t != nil {

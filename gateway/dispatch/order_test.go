@@ -12,6 +12,7 @@ import (
 
 	"github.com/headgate-io/headgate/function"
 	"github.com/headgate-io/headgate/gateway/dispatch"
+	"github.com/headgate-io/headgate/gateway/store"
 	"github.com/headgate-io/headgate/mqtt/broker"
 	"github.com/headgate-io/headgate/sandbox/host"
 )
@@ -149,7 +150,7 @@ func TestThenKeyBlock(t *testing.T) {
 	if err != nil || len(letters) != 1 || !letters[0].Blocks {
 		t.Fatalf("dead letters %+v %v", letters, err)
 	}
-	if err := c.d.Redrive(context.Background(), letters[0].ID); err != nil {
+	if _, err := c.d.Redrive(context.Background(), store.DeadLetterQuery{ID: letters[0].ID}); err != nil {
 		t.Fatal(err)
 	}
 	until(t, "the key has gone on", func() bool { mu.Lock(); defer mu.Unlock(); return len(seen) == 4 })

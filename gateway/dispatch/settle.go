@@ -230,9 +230,9 @@ func (d *Dispatcher) sealed(t *task, metered bool) {
 	if o.ok && len(o.effects.Writes) > 0 {
 		f.serial = true
 	}
-	blocks := o.giveUp != "" && t.key != "" && t.version.Retry.ThenKey == function.ThenBlock
-	if blocks && t.lane != nil {
-		t.lane.blocked = true
+	if o.giveUp != "" && t.blocks() {
+		o.blocked = true
+		f.blockLocked(t.key)
 	}
 	switch {
 	case !o.ok && o.giveUp == "" && t.kind == durable:
@@ -331,6 +331,7 @@ func (d *Dispatcher) noteTicket(t *task, tk store.Ticket) {
 // rolledBack runs a task again whose commit failed.
 func (d *Dispatcher) rolledBack(t *task) {
 	t.unpart()
+	blocked := t.out.blocked
 	*t.out = outcome{}
 	t.putCall()
 	t.tries++
@@ -343,6 +344,9 @@ func (d *Dispatcher) rolledBack(t *task) {
 	f.stats.Rollbacks++
 	f.leaveFreeLocked(t)
 	f.readyLocked(t)
+	if blocked {
+		f.unblockLocked(t.key) // the dead letter was taken back
+	}
 	f.kickLocked()
 	f.mu.Unlock()
 }

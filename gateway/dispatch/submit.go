@@ -131,7 +131,7 @@ func (d *Dispatcher) arrive(in *Arrival, durables int) {
 		f := t.fn
 		f.mu.Lock()
 		f.enqueueLocked(t)
-		if l := t.lane; l != nil && l.active != t && (l.blocked || l.active != nil && l.active.stored.Load()) {
+		if l := t.lane; l != nil && l.active != t && (l.blocks > 0 || l.active != nil && l.active.stored.Load()) {
 			// The head is on disk already: so must be what comes after it, and
 			// first what came before.
 			ahead = true

@@ -97,8 +97,9 @@ type outcome struct {
 	retryAt time.Time
 	giveUp  string
 	at      time.Time
-	// counted is true while row.Attempt includes this attempt.
-	counted bool
+	// counted is true while row.Attempt includes this attempt, blocked while
+	// the key waits for the dead letter.
+	counted, blocked bool
 }
 
 func (t *task) bytes() int64 {

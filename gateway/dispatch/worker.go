@@ -242,7 +242,7 @@ func (t *task) letter() *store.DeadLetter {
 	return &store.DeadLetter{
 		Function: t.fn.name, Version: t.version.Version, Key: t.key, Attempt: t.row.Attempt + 1,
 		Arrived: t.row.Arrived, Died: o.at, Reason: o.giveUp, Error: clip(errorText(&o.result)),
-		Blocks: t.key != "" && t.version.Retry.ThenKey == function.ThenBlock,
+		Blocks: t.blocks(),
 		Event:  t.ev, Params: storedParams(t.params),
 	}
 }

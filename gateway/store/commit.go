@@ -66,6 +66,7 @@ func (s *Store) finish(g *group) {
 	s.stats.Commits++
 	s.stats.Units += uint64(g.units)
 	s.journal.wrote(g)
+	s.droppedLocked(g)
 	s.trimLocked()
 	s.mu.Unlock()
 	s.settled <- g
@@ -76,6 +77,7 @@ func (s *Store) finish(g *group) {
 func (s *Store) releaseLoop() {
 	var batch []func(error)
 	for g := range s.settled {
+		s.tellDropped(g)
 		for {
 			s.mu.Lock()
 			batch, g.done = g.done, batch[:0]
@@ -92,6 +94,19 @@ func (s *Store) releaseLoop() {
 			fault.Reached(fault.Reported)
 			clear(batch)
 		}
+	}
+}
+
+// tellDropped passes on which letters the group's commit pushed out.
+func (s *Store) tellDropped(g *group) {
+	if len(g.dropped) == 0 {
+		return
+	}
+	s.mu.Lock()
+	notify := s.lettersDropped
+	s.mu.Unlock()
+	if notify != nil {
+		notify(g.dropped)
 	}
 }
 

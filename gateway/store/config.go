@@ -40,9 +40,11 @@ type Config struct {
 	MaxQueueRows  int64
 	MaxQueueBytes int64
 	// MaxDeadLetters bounds the dead letters (10 000) and MaxDeadLetterBytes
-	// their events (32 MiB): the oldest go.
+	// their events (32 MiB): the oldest go. MaxDeadLetterAge is how long one is
+	// kept; 0 is no bound.
 	MaxDeadLetters     int64
 	MaxDeadLetterBytes int64
+	MaxDeadLetterAge   time.Duration
 	// MaxVersions bounds the versions kept per function (20): the oldest that
 	// no alias points to go.
 	MaxVersions int

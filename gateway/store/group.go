@@ -27,8 +27,12 @@ type group struct {
 	queue      map[RowID]*queueOp
 	queueOrder []RowID
 	dead       []*DeadLetter
-	usage      map[usageKey]*usage.Totals
-	ops        []*op
+	// deadDrift is by how much the letters are longer than they were counted,
+	// dropped are those that this commit pushed out.
+	deadDrift int64
+	dropped   []LetterKey
+	usage     map[usageKey]*usage.Totals
+	ops       []*op
 	// done are called in order once the group has committed or failed.
 	done []func(error)
 }

@@ -71,11 +71,16 @@ func (s *Store) sealAndWait(ctx context.Context, u *Unit) error {
 	}
 }
 
-// Sweep deletes the keys whose time has passed and the oldest usage beyond its
-// bound, and returns after the commit.
+// Sweep deletes the keys whose time has passed and the oldest usage and dead
+// letters beyond their bounds, and returns after the commit.
 func (s *Store) Sweep(ctx context.Context) error {
 	if err := s.trimUsage(ctx); err != nil {
 		return err
+	}
+	if s.lettersDue() {
+		if err := s.expireDead(ctx); err != nil {
+			return err
+		}
 	}
 	const batch = 500
 	for {

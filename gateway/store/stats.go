@@ -28,9 +28,9 @@ type Stats struct {
 	// PendingUnits and PendingBytes wait for the committer.
 	PendingUnits int
 	PendingBytes int64
-	// StateBytes, QueueRows, QueueBytes, DeadLetters, CacheBytes and
-	// JournalBytes are what is kept now.
-	StateBytes, QueueRows, QueueBytes, DeadLetters, CacheBytes, JournalBytes int64
+	// StateBytes, QueueRows, QueueBytes, DeadLetters, DeadLetterBytes,
+	// CacheBytes and JournalBytes are what is kept now.
+	StateBytes, QueueRows, QueueBytes, DeadLetters, DeadLetterBytes, CacheBytes, JournalBytes int64
 	// ActiveViews is how many invocations have read something.
 	ActiveViews int
 	// Sessions is how many durable MQTT sessions there are.
@@ -51,7 +51,8 @@ func (s *Store) Stats() Stats {
 		st.PendingUnits, st.PendingBytes = s.pending.units, s.pending.bytes
 	}
 	st.StateBytes, st.QueueRows, st.QueueBytes = s.stateBytes, s.queue.rows, s.queue.bytes
-	st.DeadLetters, st.CacheBytes, st.JournalBytes = s.dead.rows, s.overlay.bytes, s.journal.bytes
+	st.DeadLetters, st.DeadLetterBytes = s.dead.rows, s.dead.bytes
+	st.CacheBytes, st.JournalBytes = s.overlay.bytes, s.journal.bytes
 	st.Sessions, st.LowDisk = len(s.sessions), s.queue.lowDisk
 	s.mu.Unlock()
 	st.DatabaseBytes, st.WALBytes = fileSize(s.cfg.Path), fileSize(s.cfg.Path+"-wal")

@@ -63,6 +63,8 @@ type Store struct {
 	cause       error // of the newest rollback
 	closed      bool
 	stats       Stats
+	// lettersDropped hears of dead letters that bounds push out.
+	lettersDropped func([]LetterKey)
 
 	failures int // the committer's: errors in a row
 	settled  chan *group

@@ -384,21 +384,22 @@ func TestDeadLetters(t *testing.T) {
 	if err != nil || len(list) != 3 {
 		t.Fatalf("%d dead letters, %v; want the last 3", len(list), err)
 	}
-	row, err := s.Redrive(ctx, list[0].ID)
-	if err != nil {
-		t.Fatal(err)
+	one := func(i int) store.DeadLetterQuery { return store.DeadLetterQuery{ID: list[i].ID} }
+	moved, err := s.RedriveDeadLetters(ctx, one(0))
+	if err != nil || len(moved) != 1 {
+		t.Fatalf("redrive: %v %v", moved, err)
 	}
-	if e, _, err := s.LoadEvent(ctx, row.ID); err != nil || e.ID != "2" {
+	if e, _, err := s.LoadEvent(ctx, moved[0].Row.ID); err != nil || e.ID != "2" {
 		t.Errorf("redriven event %v %v", e, err)
 	}
-	if err := s.DropDeadLetter(ctx, list[1].ID); err != nil {
-		t.Fatal(err)
+	if gone, err := s.DropDeadLetters(ctx, one(1)); err != nil || len(gone) != 1 || gone[0].Key != "3" {
+		t.Fatalf("drop: %v %v", gone, err)
 	}
-	if err := s.DropDeadLetter(ctx, list[1].ID); !errors.Is(err, store.ErrNotFound) {
-		t.Errorf("dropped twice: %v", err)
+	if gone, err := s.DropDeadLetters(ctx, one(1)); err != nil || len(gone) != 0 {
+		t.Errorf("dropped twice: %v %v", gone, err)
 	}
-	if _, err := s.Redrive(ctx, list[0].ID); !errors.Is(err, store.ErrNotFound) {
-		t.Errorf("redriven twice: %v", err)
+	if moved, err := s.RedriveDeadLetters(ctx, one(0)); err != nil || len(moved) != 0 {
+		t.Errorf("redriven twice: %v %v", moved, err)
 	}
 	if st := s.Stats(); st.DeadLetters != 1 || st.DeadLettersDropped != 2 || st.QueueRows != 1 {
 		t.Errorf("stats %+v", st)

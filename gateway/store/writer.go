@@ -42,8 +42,9 @@ const (
 	sqlQueueDelete   = `DELETE FROM queue WHERE id = ?`
 	sqlDeadInsert    = `INSERT INTO dead_letter (function, version, key, attempt, arrived, died, reason, error, blocks, event)
 		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`
-	sqlDeadOldest = `DELETE FROM dead_letter WHERE id = (SELECT min(id) FROM dead_letter) RETURNING length(event)`
-	sqlUsage      = `INSERT INTO usage VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+	sqlDeadOldest = `DELETE FROM dead_letter WHERE id = (SELECT min(id) FROM dead_letter)
+		RETURNING id, function, key, blocks, length(event)`
+	sqlUsage = `INSERT INTO usage VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 		ON CONFLICT DO UPDATE SET ok = ok + excluded.ok, failed = failed + excluded.failed,
 		trapped = trapped + excluded.trapped, out_of_fuel = out_of_fuel + excluded.out_of_fuel,
 		out_of_stack = out_of_stack + excluded.out_of_stack, out_of_memory = out_of_memory + excluded.out_of_memory,
@@ -256,6 +257,7 @@ func (w *writer) queue(g *group) error {
 func (w *writer) dead(g *group) error {
 	for _, l := range g.dead {
 		w.buf = appendEvent(w.buf[:0], l.Event, l.Params)
+		g.deadDrift += int64(len(w.buf)) - eventSize(l.Event, l.Params)
 		err := w.run(sqlDeadInsert, l.Function, l.Version, l.Key, l.Attempt, unixMillis(l.Arrived), unixMillis(l.Died),
 			l.Reason, l.Error, l.Blocks, w.buf)
 		if err != nil {
@@ -265,24 +267,7 @@ func (w *writer) dead(g *group) error {
 	if len(g.dead) == 0 {
 		return nil
 	}
-	for {
-		s := w.s
-		s.mu.Lock()
-		full := s.dead.rows > s.cfg.MaxDeadLetters || s.dead.bytes > s.cfg.MaxDeadLetterBytes && s.dead.rows > 1
-		s.mu.Unlock()
-		if !full {
-			return nil
-		}
-		var size int64
-		if err := w.stmt[sqlDeadOldest].QueryRowContext(context.Background()).Scan(&size); err != nil {
-			return fmt.Errorf("drop oldest dead letter: %w", err)
-		}
-		s.mu.Lock()
-		s.dead.rows--
-		s.dead.bytes = max(s.dead.bytes-size, 0)
-		s.stats.DeadLettersDropped++
-		s.mu.Unlock()
-	}
+	return w.trimDead(g)
 }
 
 func (w *writer) usage(g *group) error {

@@ -197,15 +197,47 @@ type Message struct {
 	Retain  bool      `json:"retain,omitempty"`
 }
 
-// DeadLetter is an event that was given up.
+// DeadLetter is an event that was given up, as lists show it.
 type DeadLetter struct {
-	ID       int64     `json:"id"`
-	Function string    `json:"function"`
-	EventID  string    `json:"event_id"`
-	Subject  string    `json:"subject,omitempty"`
+	ID       int64  `json:"id"`
+	Function string `json:"function"`
+	Version  int    `json:"version" doc:"the version that made the last attempt; 0 where none was made"`
+	EventID  string `json:"event_id"`
+	Subject  string `json:"subject,omitempty"`
+	Key      string `json:"key,omitempty" doc:"the ordering key"`
+	// Blocks is true while later events of the key wait for this one.
+	Blocks   bool      `json:"blocks,omitempty"`
 	Attempts int       `json:"attempts"`
+	Reason   string    `json:"reason" doc:"attempts, max_age or hops"`
 	Error    string    `json:"error"`
-	Time     time.Time `json:"time"`
+	Time     time.Time `json:"time" doc:"when it was given up"`
+}
+
+// DeadLetterDetail is all that is kept of a dead letter.
+type DeadLetterDetail struct {
+	DeadLetter
+	Arrived     time.Time         `json:"arrived"`
+	Source      string            `json:"source"`
+	Type        string            `json:"type"`
+	EventTime   time.Time         `json:"event_time"`
+	ContentType string            `json:"content_type,omitempty"`
+	Hops        int               `json:"hops"`
+	Params      map[string]string `json:"params,omitempty"`
+	Extensions  map[string]string `json:"extensions,omitempty"`
+	Data        []byte            `json:"data,omitempty" doc:"base64"`
+}
+
+// DeadLetterChoice says which dead letters are meant: those of IDs, all of a
+// function, or all there are.
+type DeadLetterChoice struct {
+	IDs      []int64 `json:"ids,omitempty" maxItems:"1000"`
+	Function string  `json:"function,omitempty" maxLength:"64"`
+	All      bool    `json:"all,omitempty"`
+}
+
+// DeadLettersDone says how many dead letters were redriven or dropped.
+type DeadLettersDone struct {
+	Letters int `json:"letters"`
 }
 
 // About says which gateway this is.
