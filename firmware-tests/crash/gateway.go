@@ -2,24 +2,16 @@ package main
 
 import (
 	"context"
-	"embed"
 	"encoding/json"
 	"errors"
-	"io/fs"
 	"net/http"
 	"net/url"
-	"os"
-	"path/filepath"
 
+	"github.com/headgate-io/headgate/firmware-tests/observer"
 	"github.com/headgate-io/headgate/firmware-tests/rig"
 	"github.com/headgate-io/headgate/gateway/admin/api"
 	"github.com/headgate-io/headgate/gateway/admin/client"
 )
-
-// project is what the gateway runs: see project/*.js.
-//
-//go:embed project
-var project embed.FS
 
 // gateway is the binary under test. Its state outlives it.
 type gateway struct{ *rig.Gateway }
@@ -31,44 +23,7 @@ func newGateway(binary, dir string) (*gateway, error) {
 	return &gateway{g}, err
 }
 
-func (g *gateway) deploy(ctx context.Context) error {
-	dir := filepath.Join(g.Dir, "project")
-	files, err := fs.Sub(project, "project")
-	if err != nil {
-		return err
-	}
-	if err := os.CopyFS(dir, files); err != nil {
-		return err
-	}
-	_, err = g.Run(ctx, "deploy", dir)
-	return err
-}
-
-// seen is what a function keeps of one publisher: how often it ran, and the
-// numbers it ran for, as ranges.
-type seen struct {
-	Count    int      `json:"count"`
-	Disorder int      `json:"disorder"`
-	Ranges   [][2]int `json:"ranges"`
-}
-
-func (s seen) has(n int) bool {
-	for _, r := range s.Ranges {
-		if n >= r[0] && n <= r[1] {
-			return true
-		}
-	}
-	return false
-}
-
-func (s seen) distinct() (n int) {
-	for _, r := range s.Ranges {
-		n += r[1] - r[0] + 1
-	}
-	return n
-}
-
-func (g *gateway) seen(ctx context.Context, function, publisher string) (s seen, err error) {
+func (g *gateway) seen(ctx context.Context, function, publisher string) (s observer.Seen, err error) {
 	err = g.state(ctx, function, publisher, &s)
 	return s, err
 }
@@ -90,7 +45,7 @@ func (g *gateway) state(ctx context.Context, function, key string, v any) error 
 // checkClean looks for instances that were not clean and for events that were
 // given up.
 func (g *gateway) checkClean(ctx context.Context, violate func(string, ...any)) error {
-	for _, function := range []string{"counter", "flaky"} {
+	for _, function := range observer.Functions {
 		dirty := 0
 		if err := g.state(ctx, function, "dirty", &dirty); err != nil {
 			return err

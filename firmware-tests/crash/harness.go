@@ -113,7 +113,7 @@ func (h *harness) prepare(ctx context.Context) (err error) {
 		s.Disconnect()
 		h.subscribers = append(h.subscribers, s)
 	}
-	return h.gateway.deploy(ctx)
+	return observer.Deploy(ctx, h.gateway.Gateway)
 }
 
 // round publishes for a moment until the gateway is killed, or kills itself at

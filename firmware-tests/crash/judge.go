@@ -13,7 +13,7 @@ import (
 func (h *harness) check(ctx context.Context, when string, final bool) error {
 	counted := 0
 	for _, p := range h.publishers {
-		for _, name := range []string{"counter", "flaky"} {
+		for _, name := range observer.Functions {
 			s, err := h.gateway.seen(ctx, name, p.Name)
 			if err != nil {
 				return err
@@ -30,21 +30,21 @@ func (h *harness) check(ctx context.Context, when string, final bool) error {
 	return h.gateway.checkClean(ctx, func(format string, args ...any) { h.violate(when+": "+format, args...) })
 }
 
-func (h *harness) judge(p *observer.Publisher, function, when string, s seen, final bool) {
+func (h *harness) judge(p *observer.Publisher, function, when string, s observer.Seen, final bool) {
 	for _, n := range p.Acknowledged() {
-		if !s.has(n) {
+		if !s.Has(n) {
 			h.violate("%s: %s: event %d of %s was acknowledged and is missing", when, function, n, p.Name)
 			return
 		}
 	}
-	if s.Count != s.distinct() {
-		h.violate("%s: %s: %d events of %s ran %d times", when, function, s.distinct(), p.Name, s.Count)
+	if s.Count != s.Distinct() {
+		h.violate("%s: %s: %d events of %s ran %d times", when, function, s.Distinct(), p.Name, s.Count)
 	}
 	if s.Disorder > 0 {
 		h.violate("%s: %s: %d events of %s ran out of order", when, function, s.Disorder, p.Name)
 	}
-	if final && s.distinct() != p.Events() {
-		h.violate("%s: %s: %d of %d events of %s have an effect", when, function, s.distinct(), p.Events(), p.Name)
+	if final && s.Distinct() != p.Events() {
+		h.violate("%s: %s: %d of %d events of %s have an effect", when, function, s.Distinct(), p.Events(), p.Name)
 	}
 }
 

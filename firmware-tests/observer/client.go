@@ -23,6 +23,8 @@ type Client struct {
 	Password string
 	// Err is how the last connection ended, nil when it was still open.
 	Err error
+	// Address is the client's end of its newest connection.
+	Address string
 
 	conn    net.Conn
 	readers chan struct{} // closed when nothing reads conn any more
@@ -35,7 +37,7 @@ func (c *Client) connect(ctx context.Context, address string) (present bool, err
 	if err != nil {
 		return false, err
 	}
-	c.conn = conn
+	c.conn, c.Address = conn, conn.LocalAddr().String()
 	p := packets.NewControlPacket(packets.Connect).(*packets.ConnectPacket)
 	p.ProtocolName, p.ProtocolVersion, p.Keepalive = "MQTT", 4, 60
 	p.ClientIdentifier, p.CleanSession = c.Name, false

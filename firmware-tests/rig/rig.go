@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"syscall"
 	"time"
 
@@ -25,6 +26,9 @@ type Gateway struct {
 	// Binary is the program; Env is added to its environment.
 	Binary string
 	Env    []string
+	// Wrap is a program, with arguments, that runs the binary; it must become
+	// the binary's process.
+	Wrap []string
 	// Dir holds its configuration, its state and its author key.
 	Dir string
 	// Address is where its MQTT listener is, the same at every start.
@@ -82,7 +86,8 @@ func (g *Gateway) Start(ctx context.Context) error {
 	g.log.Reset()
 	// Stop and Kill end it, not ctx; and Ctrl-C, which reaches the whole
 	// process group, must not.
-	g.cmd = exec.CommandContext(context.WithoutCancel(ctx), g.Binary, "run", "--config", g.configFile())
+	line := append(slices.Clone(g.Wrap), g.Binary, "run", "--config", g.configFile())
+	g.cmd = exec.CommandContext(context.WithoutCancel(ctx), line[0], line[1:]...)
 	g.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	g.cmd.Env = append(os.Environ(), g.Env...)
 	g.cmd.Stderr, g.cmd.Stdout = &g.log, &g.log

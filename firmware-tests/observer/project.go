@@ -1,0 +1,60 @@
+package observer
+
+import (
+	"context"
+	"embed"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/headgate-io/headgate/firmware-tests/rig"
+)
+
+// Functions are those of the project: both count the same events, counter in
+// any order, flaky in theirs, with failures and retries. They keep a Seen in
+// their state under the publisher's name. counter publishes each number it
+// counts to out/{publisher}.
+var Functions = []string{"counter", "flaky"}
+
+//go:embed project
+var project embed.FS
+
+// Deploy deploys the functions.
+func Deploy(ctx context.Context, g *rig.Gateway) error {
+	dir := filepath.Join(g.Dir, "project")
+	files, err := fs.Sub(project, "project")
+	if err != nil {
+		return err
+	}
+	if err := os.CopyFS(dir, files); err != nil {
+		return err
+	}
+	_, err = g.Run(ctx, "deploy", dir)
+	return err
+}
+
+// Seen is what a function keeps of one publisher: how often it ran, and the
+// numbers it ran for, as ranges.
+type Seen struct {
+	Count    int      `json:"count"`
+	Disorder int      `json:"disorder"`
+	Ranges   [][2]int `json:"ranges"`
+}
+
+// Has reports whether the function ran for the number.
+func (s *Seen) Has(n int) bool {
+	for _, r := range s.Ranges {
+		if n >= r[0] && n <= r[1] {
+			return true
+		}
+	}
+	return false
+}
+
+// Distinct is for how many numbers it ran.
+func (s *Seen) Distinct() (n int) {
+	for _, r := range s.Ranges {
+		n += r[1] - r[0] + 1
+	}
+	return n
+}
