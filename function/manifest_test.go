@@ -65,6 +65,7 @@ func TestManifestFaultsNameLineAndField(t *testing.T) {
 		{"no main", "functions:\n  f:\n    description: x\n", "functions.f.main: is missing"},
 		{"ending", "functions:\n  f: {main: f.rb}\n", "headgate.yaml:2:13: functions.f.main: \"f.rb\": the ending must be"},
 		{"escape", "functions:\n  f: {main: ../f.js}\n", "must be a path below"},
+		{"equal triggers", "functions:\n  f:\n    main: f.js\n    triggers:\n      - {mqtt: a, qos: 1}\n      - {mqtt: a}\n", "headgate.yaml:6:9: functions.f.triggers[1]: says the same as triggers[0]"},
 		{"name", "functions:\n  Bad_Name: {main: f.js}\n", "functions.Bad_Name: a function's name"},
 		{"null", "functions:\n  f:\n", "functions.f: is empty"},
 		{"trigger", "functions:\n  f:\n    main: f.js\n    triggers:\n      - qos: 1\n", "headgate.yaml:5:12: functions.f.triggers[0]: needs mqtt"},

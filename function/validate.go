@@ -76,6 +76,12 @@ func (s *Spec) validate(at func(string, ...any)) {
 		s.Triggers[i].validate(func(message string, path ...any) {
 			at(message, append([]any{"triggers", i}, path...)...)
 		})
+		for j := range i {
+			if s.Triggers[i].equal(&s.Triggers[j]) {
+				at(fmt.Sprintf("says the same as triggers[%d]: remove one, an event starts a function once", j), "triggers", i)
+				break
+			}
+		}
 	}
 	s.Limits.validate(at)
 	s.Retry.validate(at)
@@ -107,6 +113,13 @@ func (t *Trigger) validate(at func(string, ...any)) {
 	if t.QoS != nil && (*t.QoS < 0 || *t.QoS > 2) {
 		at("must be 0, 1 or 2", "qos")
 	}
+}
+
+// equal reports whether both triggers start for the same events in the same way.
+func (t *Trigger) equal(u *Trigger) bool {
+	a, b := *t, *u
+	a.QoS, b.QoS = nil, nil
+	return a == b && t.EffectiveQoS() == u.EffectiveQoS()
 }
 
 func (l *Limits) validate(at func(string, ...any)) {

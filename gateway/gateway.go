@@ -141,6 +141,7 @@ func (g *Gateway) collect() {
 		metrics.Stats("dispatch", func() any { return g.dispatcher.Stats() }),
 		metrics.Stats("sandbox", func() any { return g.engine.Stats() }),
 		metrics.Stats("tail", func() any { return g.tailStats() }),
+		metrics.FunctionStates(g.functionStates),
 	)
 }
 

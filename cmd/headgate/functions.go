@@ -85,8 +85,9 @@ func (a *app) describe(f api.FunctionDetail) error {
 	fmt.Fprintf(a.out, "triggers     %s\n", strings.Join(f.Triggers, "\n             "))
 	fmt.Fprintf(a.out, "invocations  %d, %s, %s in %s\n", c.Invocations, counted(c.ColdStarts, "cold start"), counted(c.Instances, "instance"), size(c.MemoryBytes))
 	fmt.Fprintf(a.out, "errors       %d%s\n", sum(c.Errors), kinds(c.Errors))
-	fmt.Fprintf(a.out, "waiting      %d queued, %s, %d dropped, %s, %s\n\n", c.Queued, counted(c.DeadLetters, "dead letter"), c.Dropped,
-		counted(c.Conflicts, "conflict"), counted(c.Pauses, "pause"))
+	fmt.Fprintf(a.out, "waiting      %d queued, %d of them for their next attempt, %s, %d expired, %d dropped, %s\n", c.Queued, c.Waiting,
+		counted(c.DeadLetters, "dead letter"), c.Expired, c.Dropped, counted(c.Conflicts, "conflict"))
+	fmt.Fprintf(a.out, "breaker      %s\n\n", breakerLine(c))
 	text, err := manifestText(&f.Spec)
 	if err != nil {
 		return err
@@ -101,6 +102,21 @@ func (a *app) describe(f api.FunctionDetail) error {
 			row(fmt.Sprint(v.Version, mark), day(v.Created), v.Digest[:12], v.Author[:12])
 		}
 	})
+}
+
+// breakerLine says whether the function runs, and if not why and until when.
+func breakerLine(c api.Counters) string {
+	b := c.Breaker
+	text := fmt.Sprintf("%s, %s so far", b.State, counted(c.Pauses, "pause"))
+	switch b.State {
+	case "open":
+		text = fmt.Sprintf("open since %s: %s in a row, next trial at %s\n             the last: %s",
+			day(b.Since), counted(b.Failures, "failure"), day(b.NextTrial), firstLine(b.Reason))
+	case "trial":
+		text = fmt.Sprintf("trial: open since %s after %s in a row, the next event decides\n             the last: %s",
+			day(b.Since), counted(b.Failures, "failure"), firstLine(b.Reason))
+	}
+	return text
 }
 
 // manifestText is what a manifest would say to the same effect. It goes

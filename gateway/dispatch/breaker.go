@@ -22,7 +22,46 @@ type breaker struct {
 	failures int
 	pause    time.Duration
 	until    time.Time
+	since    time.Time // first pause
 	reason   string
+}
+
+// BreakerState says whether a function may run.
+type BreakerState string
+
+// The states of a circuit breaker.
+const (
+	// BreakerClosed lets events through.
+	BreakerClosed BreakerState = "closed"
+	// BreakerOpen lets none through until the next trial.
+	BreakerOpen BreakerState = "open"
+	// BreakerTrial lets one through at a time; its end decides.
+	BreakerTrial BreakerState = "trial"
+)
+
+// Breaker is a function's circuit breaker for eyes.
+type Breaker struct {
+	State BreakerState
+	// Failures counts those in a row.
+	Failures int
+	// Since is when it opened, NextTrial when it lets an event through again;
+	// both are zero while it is closed.
+	Since, NextTrial time.Time
+	// Reason is what the last failure before the pause was.
+	Reason string
+}
+
+// breakerLocked is the breaker as others see it.
+func (f *fn) breakerLocked() Breaker {
+	b := Breaker{State: BreakerClosed, Failures: f.breaker.failures}
+	if f.breaker.until.IsZero() {
+		return b
+	}
+	b.Since, b.NextTrial, b.Reason = f.breaker.since, f.breaker.until, f.breaker.reason
+	if b.State = BreakerTrial; f.pausedLocked() {
+		b.State = BreakerOpen
+	}
+	return b
 }
 
 // pausedLocked reports whether the function may not run now.
@@ -48,7 +87,11 @@ func (f *fn) observeLocked(t *task) {
 		return
 	}
 	b.pause = min(max(2*b.pause, firstPause), maxPause)
-	b.until, b.reason = time.Now().Add(b.pause), clip(errorText(&t.out.result))
+	now := time.Now()
+	if b.since.IsZero() {
+		b.since = now
+	}
+	b.until, b.reason = now.Add(b.pause), clip(errorText(&t.out.result))
 	f.stats.Pauses++
 	f.d.log.Warn("function keeps failing and is paused", "function", f.name, "failures", b.failures, "pause", b.pause, "error", b.reason)
 	f.d.clock.at(b.until.Add(time.Millisecond), func() {

@@ -103,12 +103,8 @@ func (d *Dispatcher) recover(ctx context.Context) error {
 		}
 		f.order++
 		t.order = f.order
-		d.clock.at(time.Now().Add(wait), func() {
-			f.mu.Lock()
-			f.readyLocked(t)
-			f.kickLocked()
-			f.mu.Unlock()
-		})
+		f.ageLocked(t)
+		f.napLocked(t, time.Now().Add(wait))
 		return nil
 	})
 }
@@ -158,6 +154,7 @@ func (d *Dispatcher) SetFunction(v Function) error {
 	defer f.mu.Unlock()
 	f.swapLocked(&version{Function: v})
 	f.breaker = breaker{}
+	f.watchAgeLocked()
 	f.kickLocked()
 	return nil
 }

@@ -69,12 +69,17 @@ func TestBreakerPausesAndEnds(t *testing.T) {
 	if !errors.Is(err, dispatch.ErrPaused) {
 		t.Errorf("invoke while paused: %v", err)
 	}
+	b := r.d.FunctionStats("f").Breaker
+	if b.State != dispatch.BreakerOpen || b.Failures < 32 || b.Reason != "failed: boom" || b.Since.IsZero() || !b.NextTrial.After(b.Since) {
+		t.Errorf("breaker %+v", b)
+	}
+	until(t, "a trial is due", func() bool { return r.d.FunctionStats("f").Breaker.State == dispatch.BreakerTrial })
 	// Durable events wait; a new version takes them up at once.
 	rel := r.send("a", "x", 1)
 	rel.wait(t, broker.Success)
 	r.deploy("f", count, deploy{version: 2, triggers: on("a")})
 	until(t, "the new version has run", func() bool { return r.get("f", "n") == "1" })
-	if st := r.d.Stats().Functions[0]; st.Paused || st.Pauses != 1 {
+	if st := r.d.Stats().Functions[0]; st.Paused || st.Pauses == 0 || st.Breaker.State != dispatch.BreakerClosed || !st.Breaker.Since.IsZero() {
 		t.Errorf("stats %+v", st)
 	}
 }

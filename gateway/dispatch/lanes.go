@@ -44,6 +44,9 @@ type fn struct {
 
 	breaker breaker
 
+	aged aged
+	naps uint64
+
 	// undelivered counts units of the function whose publishes have not left;
 	// last is the latest of them.
 	undelivered int
@@ -93,6 +96,7 @@ func (f *fn) enqueueLocked(t *task) {
 	if t.kind == volatile {
 		f.countVolatileLocked(t)
 	}
+	f.ageLocked(t)
 	if t.key == "" {
 		f.free.insert(t)
 		return
@@ -127,6 +131,7 @@ func (f *fn) advanceLocked(l *lane) {
 
 // leaveLocked ends a task's hold on its key.
 func (f *fn) leaveLocked(t *task) {
+	f.unageLocked(t)
 	if t.free {
 		t.free = false
 		f.freeRun--
@@ -213,7 +218,14 @@ func (f *fn) nextLocked() *task {
 		}
 	}
 	t := l.head
-	if t == nil || t.kind == durable && !f.takeTokenLocked() {
+	if t == nil {
+		return nil
+	}
+	if t.kind == durable && t.stored.Load() && f.leftLocked(t) <= 0 {
+		f.expireLocked()
+		return nil
+	}
+	if t.kind == durable && !f.takeTokenLocked() {
 		return nil
 	}
 	l.remove(t)
@@ -292,6 +304,7 @@ func (f *fn) meterLocked(r *usage.Record) {
 
 // readyLocked lets a task run again: after its wait, a conflict, or a rollback.
 func (f *fn) readyLocked(t *task) {
+	f.ageLocked(t)
 	switch {
 	case t.key == "":
 		f.free.insert(t)

@@ -63,7 +63,7 @@ func (f *fn) start(t *task, ev *event.Event, m *trigger.Match) {
 	o := t.out
 	if ev.Hops > event.MaxHops {
 		o.dead = append(o.dead, &store.DeadLetter{
-			Function: target.name, Version: m.Version, Key: m.Key, Arrived: ev.Time, Died: ev.Time, Reason: "hops",
+			Function: target.name, Version: m.Version, Key: m.Key, Arrived: ev.Time, Died: ev.Time, Reason: reasonHops,
 			Error: fmt.Sprintf("a chain of more than %d events: functions start each other in a loop", event.MaxHops),
 			Event: ev, Params: storedParams(m.Params),
 		})

@@ -105,7 +105,7 @@ func (d *Dispatcher) settle(t *task) {
 	if d.settleVolatile(t, u) {
 		return
 	}
-	if writes(u) {
+	if writes(u) && !t.out.untried {
 		u.Usage = append(u.Usage, t.usage())
 	}
 	u.Done = func(err error) { d.settled(t, err) }
@@ -122,7 +122,7 @@ func (d *Dispatcher) settle(t *task) {
 	}
 	fault.Reached(fault.Sealed)
 	d.noteTicket(t, tk)
-	d.sealed(t, len(u.Usage) > 0)
+	d.sealed(t, len(u.Usage) > 0 || t.out.untried)
 	t.sealing.Unlock()
 	if !tk.Written {
 		d.cfg.Store.AfterCommit(tk, u.Done)
@@ -193,7 +193,7 @@ func (d *Dispatcher) refused(t *task, err error) {
 	case errors.As(err, &quota), errors.As(err, &conflict):
 		d.fail(t, err)
 	default:
-		d.log.Error("settle", "function", t.fn.name, "event_id", t.ev.ID, "error", err)
+		d.log.Error("settle", "function", t.fn.name, "row", int64(t.row.ID), "error", err)
 		d.fail(t, err)
 	}
 }
@@ -214,7 +214,9 @@ func (d *Dispatcher) fail(t *task, err error) {
 // sealed follows a seal: what waits for the key may run.
 func (d *Dispatcher) sealed(t *task, metered bool) {
 	f, o := t.fn, t.out
-	d.observe(t)
+	if !o.untried {
+		d.observe(t)
+	}
 	c := t.call
 	if c != nil && o.ok {
 		// The lists are the unit's now; the call must not reuse them.
@@ -222,7 +224,11 @@ func (d *Dispatcher) sealed(t *task, metered bool) {
 	}
 	t.putCall()
 	f.mu.Lock()
-	f.observeLocked(t)
+	if o.untried {
+		f.stats.Expired++
+	} else {
+		f.observeLocked(t)
+	}
 	if !metered {
 		r := t.usage()
 		f.meterLocked(&r)

@@ -12,8 +12,9 @@ type FunctionStats struct {
 	Invocations, Errors uint64
 	Outcomes            [function.Outcomes]uint64
 	ColdStarts          uint64
-	// Retries counts attempts to come, DeadLetters events given up.
-	Retries, DeadLetters uint64
+	// Retries counts attempts to come, DeadLetters events given up, Expired
+	// those of them whose age was over before their turn came.
+	Retries, DeadLetters, Expired uint64
 	// Conflicts and Rollbacks count reruns.
 	Conflicts, Rollbacks uint64
 	// VolatileDropped counts volatile events over a bound, RateDropped those of
@@ -21,8 +22,9 @@ type FunctionStats struct {
 	VolatileDropped, RateDropped, RateWaits uint64
 	// Pauses is how often it was paused because it kept failing, Paused
 	// whether it is now.
-	Pauses uint64
-	Paused bool
+	Pauses  uint64
+	Paused  bool
+	Breaker Breaker
 	// Running is how many run now, Queued how many can run, Waiting how many
 	// wait for their next attempt, Keys how many ordering keys are in use.
 	Running, Queued, Waiting, Keys int
@@ -61,7 +63,7 @@ func (f *fn) snapshot() FunctionStats {
 	if f.live != nil {
 		fs.Version = f.live.Version
 	}
-	fs.Paused = f.pausedLocked()
+	fs.Paused, fs.Breaker = f.pausedLocked(), f.breakerLocked()
 	fs.Running, fs.Queued, fs.Keys, fs.Workers = f.running, f.keyed.n+f.free.n, len(f.lanes), len(f.idle)
 	return fs
 }
@@ -71,7 +73,7 @@ func (f *fn) snapshot() FunctionStats {
 func (d *Dispatcher) FunctionStats(name string) FunctionStats {
 	f := d.lookup(name)
 	if f == nil {
-		return FunctionStats{Name: name}
+		return FunctionStats{Name: name, Breaker: Breaker{State: BreakerClosed}}
 	}
 	return f.snapshot()
 }

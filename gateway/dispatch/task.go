@@ -63,9 +63,12 @@ type task struct {
 	prev, next *task
 	lane       *lane
 	free       bool // holds the place of keyless tasks
-	older      *task
-	newer      *task // among the function's waiting volatile tasks
-	counted    bool  // in the volatile list
+	// Among the function's waiting volatile tasks where counted, among its
+	// durable ones where aging.
+	older, newer   *task
+	counted, aging bool
+	// nap is not 0 while the task waits for its next attempt.
+	nap uint64
 }
 
 // state is where a task stands within its arrival.
@@ -97,6 +100,8 @@ type outcome struct {
 	retryAt time.Time
 	giveUp  string
 	at      time.Time
+	// untried is true of an event that is given up without an attempt.
+	untried bool
 	// counted is true while row.Attempt includes this attempt, blocked while
 	// the key waits for the dead letter.
 	counted, blocked bool

@@ -152,15 +152,27 @@ func (f *fn) drop(t *task) {
 func (f *fn) later(t *task, at time.Time) {
 	f.mu.Lock()
 	f.leaveFreeLocked(t)
-	f.stats.Waiting++
+	f.napLocked(t, at)
 	f.kickLocked()
 	f.mu.Unlock()
+}
+
+// napLocked lets a task rest until the given time.
+func (f *fn) napLocked(t *task, at time.Time) {
+	f.naps++
+	nap := f.naps
+	t.nap = nap
+	f.stats.Waiting++
 	f.d.clock.at(at, func() {
 		f.mu.Lock()
+		defer f.mu.Unlock()
+		if t.nap != nap {
+			return // given up meanwhile
+		}
+		t.nap = 0
 		f.stats.Waiting--
 		f.readyLocked(t)
 		f.kickLocked()
-		f.mu.Unlock()
 	})
 }
 
@@ -228,23 +240,53 @@ func (f *fn) decideFailure(t *task) {
 	attempt := t.row.Attempt + 1
 	switch {
 	case attempt >= max(retry.Attempts, 1):
-		o.giveUp = "attempts"
+		o.giveUp = reasonAttempts
 	case o.at.Sub(t.row.Arrived) >= time.Duration(retry.MaxAge):
-		o.giveUp = "max_age"
+		o.giveUp = reasonAge
 	default:
 		o.retryAt = o.at.Add(backoff(retry, attempt))
 	}
 }
 
+// Why an event is given up.
+const (
+	reasonAttempts = "attempts"
+	reasonAge      = "max_age"
+	reasonHops     = "hops"
+)
+
 // letter is the dead letter of a task that is given up.
 func (t *task) letter() *store.DeadLetter {
 	o := t.out
-	return &store.DeadLetter{
-		Function: t.fn.name, Version: t.version.Version, Key: t.key, Attempt: t.row.Attempt + 1,
-		Arrived: t.row.Arrived, Died: o.at, Reason: o.giveUp, Error: clip(errorText(&o.result)),
-		Blocks: t.blocks(),
-		Event:  t.ev, Params: storedParams(t.params),
+	l := &store.DeadLetter{
+		Function: t.fn.name, Version: t.version.Version, Key: t.key, Attempt: t.attempts(),
+		Arrived: t.row.Arrived, Died: o.at, Reason: o.giveUp, Error: t.lastError(), Blocks: t.blocks(),
 	}
+	if t.ev == nil {
+		l.Row = &t.row // moved on the disk, without being read
+	} else {
+		l.Event, l.Params = t.ev, storedParams(t.params)
+	}
+	return l
+}
+
+// attempts is how many were made, the one that is being settled included.
+func (t *task) attempts() int {
+	if t.out.untried {
+		return t.row.Attempt
+	}
+	return t.row.Attempt + 1
+}
+
+// lastError is what the last attempt ended with.
+func (t *task) lastError() string {
+	switch {
+	case !t.out.untried:
+		return clip(errorText(&t.out.result))
+	case t.row.Error != "":
+		return t.row.Error
+	}
+	return fmt.Sprintf("it waited longer than retry.max_age, %v, for its first attempt", t.version.Retry.MaxAge)
 }
 
 func errorText(r *function.Result) string {

@@ -66,7 +66,10 @@ func (r *Registry) counters(d *deployment, deadLetters int64) api.Counters {
 	c := api.Counters{
 		Invocations: s.Invocations, Errors: map[string]uint64{}, ColdStarts: s.ColdStarts, Instances: p.Running + p.Idle, MemoryBytes: p.MemoryBytes,
 		Queued: r.deps.Store.QueuedOf(d.spec.Name), DeadLetters: deadLetters, Dropped: s.VolatileDropped,
-		Conflicts: s.Conflicts, Pauses: s.Pauses,
+		Conflicts: s.Conflicts, Pauses: s.Pauses, Retries: s.Retries, Waiting: s.Waiting, Expired: s.Expired,
+		Breaker: api.Breaker{
+			State: string(s.Breaker.State), Failures: s.Breaker.Failures, Since: s.Breaker.Since, NextTrial: s.Breaker.NextTrial, Reason: s.Breaker.Reason,
+		},
 	}
 	for o, n := range s.Outcomes {
 		if o := function.Outcome(o); o != function.OK && n > 0 {

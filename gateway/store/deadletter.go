@@ -35,6 +35,16 @@ type DeadLetter struct {
 	Event  *event.Event
 	// Params are the captures of the trigger.
 	Params []Param
+	// Row, in a new letter in place of Event and Params, is the committed row
+	// of the queue that has them, which the same unit deletes.
+	Row *QueueRow
+}
+
+func (l *DeadLetter) size() int64 {
+	if l.Row != nil {
+		return l.Row.bytes - rowOverhead - int64(len(l.Row.Key))
+	}
+	return eventSize(l.Event, l.Params)
 }
 
 // deadState counts the dead letters.
@@ -45,9 +55,11 @@ type deadState struct {
 func (d *deadState) install(g *group, letters []*DeadLetter) {
 	for _, l := range letters {
 		d.rows++
-		d.bytes += eventSize(l.Event, l.Params)
+		d.bytes += l.size()
 		g.dead = append(g.dead, l)
-		g.bytes += eventSize(l.Event, l.Params)
+		if g.bytes += rowOverhead; l.Row == nil {
+			g.bytes += l.size()
+		}
 	}
 }
 

@@ -42,6 +42,8 @@ const (
 	sqlQueueDelete   = `DELETE FROM queue WHERE id = ?`
 	sqlDeadInsert    = `INSERT INTO dead_letter (function, version, key, attempt, arrived, died, reason, error, blocks, event)
 		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`
+	sqlDeadMove = `INSERT INTO dead_letter (function, version, key, attempt, arrived, died, reason, error, blocks, event)
+		SELECT ?, ?, ?, ?, ?, ?, ?, ?, ?, event FROM queue WHERE id = ?`
 	sqlDeadOldest = `DELETE FROM dead_letter WHERE id = (SELECT min(id) FROM dead_letter)
 		RETURNING id, function, key, blocks, length(event)`
 	sqlUsage = `INSERT INTO usage VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
@@ -58,7 +60,7 @@ const (
 
 var writerStatements = []string{
 	sqlBegin, sqlCommit, sqlName, sqlJournal, sqlJournalMove, sqlJournalTrim, sqlJournalOldest, sqlKVSet, sqlKVDelete,
-	sqlSession, sqlSessionDelete, sqlQueueInsert, sqlQueueUpdate, sqlQueueDelete, sqlDeadInsert, sqlDeadOldest, sqlUsage,
+	sqlSession, sqlSessionDelete, sqlQueueInsert, sqlQueueUpdate, sqlQueueDelete, sqlDeadInsert, sqlDeadMove, sqlDeadOldest, sqlUsage,
 }
 
 func (s *Store) openWriter() (_ *writer, err error) {
@@ -256,11 +258,7 @@ func (w *writer) queue(g *group) error {
 
 func (w *writer) dead(g *group) error {
 	for _, l := range g.dead {
-		w.buf = appendEvent(w.buf[:0], l.Event, l.Params)
-		g.deadDrift += int64(len(w.buf)) - eventSize(l.Event, l.Params)
-		err := w.run(sqlDeadInsert, l.Function, l.Version, l.Key, l.Attempt, unixMillis(l.Arrived), unixMillis(l.Died),
-			l.Reason, l.Error, l.Blocks, w.buf)
-		if err != nil {
+		if err := w.deadLetter(g, l); err != nil {
 			return fmt.Errorf("write dead letter: %w", err)
 		}
 	}
@@ -268,6 +266,23 @@ func (w *writer) dead(g *group) error {
 		return nil
 	}
 	return w.trimDead(g)
+}
+
+func (w *writer) deadLetter(g *group, l *DeadLetter) error {
+	args := []any{l.Function, l.Version, l.Key, l.Attempt, unixMillis(l.Arrived), unixMillis(l.Died), l.Reason, l.Error, l.Blocks}
+	if l.Row == nil {
+		w.buf = appendEvent(w.buf[:0], l.Event, l.Params)
+		g.deadDrift += int64(len(w.buf)) - l.size()
+		return w.run(sqlDeadInsert, append(args, w.buf)...)
+	}
+	res, err := w.stmt[sqlDeadMove].ExecContext(context.Background(), append(args, int64(l.Row.ID))...)
+	if err != nil {
+		return err
+	}
+	if n, err := res.RowsAffected(); err == nil && n == 0 {
+		w.s.log.Error("queued event is gone, and with it its dead letter", "function", l.Function, "row", int64(l.Row.ID))
+	}
+	return nil
 }
 
 func (w *writer) usage(g *group) error {

@@ -32,6 +32,22 @@ type Counters struct {
 	Dropped     uint64            `json:"dropped" doc:"volatile events dropped because their queue was full"`
 	Conflicts   uint64            `json:"conflicts" doc:"reruns because state changed meanwhile"`
 	Pauses      uint64            `json:"pauses" doc:"how often it was paused because it kept failing"`
+	Retries     uint64            `json:"retries" doc:"failed attempts that were followed by another"`
+	Waiting     int               `json:"waiting" doc:"events that wait for their next attempt"`
+	Expired     uint64            `json:"expired" doc:"events given up because their age was over before their turn came"`
+	Breaker     Breaker           `json:"breaker"`
+}
+
+// Breaker is a function's circuit breaker: it pauses what keeps failing.
+type Breaker struct {
+	// State is closed (it runs), open (paused) or trial (one event at a time
+	// decides).
+	State    string `json:"state" enum:"closed,open,trial"`
+	Failures int    `json:"failures" doc:"in a row"`
+	// Since, NextTrial and Reason are there while it is not closed.
+	Since     time.Time `json:"since,omitzero"`
+	NextTrial time.Time `json:"next_trial,omitzero"`
+	Reason    string    `json:"reason,omitempty"`
 }
 
 // FunctionDetail is all there is to know about a function.

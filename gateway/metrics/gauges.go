@@ -1,0 +1,74 @@
+package metrics
+
+import "github.com/prometheus/client_golang/prometheus"
+
+// FunctionState is what one function has now, and what happened to its events.
+type FunctionState struct {
+	Name string
+	// BreakerOpen is 1 while the function is paused because it keeps failing,
+	// 0.5 while a trial decides.
+	BreakerOpen float64
+	// Failures counts those in a row.
+	Failures int
+	// Queued is what waits for a turn, Waiting what waits for its next attempt.
+	Queued, Waiting int
+	// Since the start of the gateway.
+	Pauses, Retries, DeadLetters, Expired, VolatileDropped uint64
+}
+
+// functionGauges makes metrics of FunctionStates, with the function as label.
+type functionGauges struct {
+	read   func() []FunctionState
+	series []functionSeries
+}
+
+type functionSeries struct {
+	desc  *prometheus.Desc
+	kind  prometheus.ValueType
+	value func(*FunctionState) float64
+}
+
+// FunctionStates collects what read returns as headgate_function_….
+func FunctionStates(read func() []FunctionState) prometheus.Collector {
+	c := &functionGauges{read: read}
+	add := func(name, help string, kind prometheus.ValueType, value func(*FunctionState) float64) {
+		desc := prometheus.NewDesc("headgate_function_"+name, help, []string{"function"}, nil)
+		c.series = append(c.series, functionSeries{desc, kind, value})
+	}
+	add("breaker_open", "1 while paused because it keeps failing, 0.5 while a trial decides.", prometheus.GaugeValue,
+		func(f *FunctionState) float64 { return f.BreakerOpen })
+	add("failures_in_a_row", "Failures since the last success.", prometheus.GaugeValue,
+		func(f *FunctionState) float64 { return float64(f.Failures) })
+	add("queued_events", "Events that wait for their turn.", prometheus.GaugeValue,
+		func(f *FunctionState) float64 { return float64(f.Queued) })
+	add("waiting_events", "Events that wait for their next attempt.", prometheus.GaugeValue,
+		func(f *FunctionState) float64 { return float64(f.Waiting) })
+	add("pauses_total", "Times paused because it kept failing.", prometheus.CounterValue,
+		func(f *FunctionState) float64 { return float64(f.Pauses) })
+	add("retries_total", "Failed attempts that were followed by another.", prometheus.CounterValue,
+		func(f *FunctionState) float64 { return float64(f.Retries) })
+	add("dead_letters_total", "Events given up.", prometheus.CounterValue,
+		func(f *FunctionState) float64 { return float64(f.DeadLetters) })
+	add("expired_total", "Events given up because their age was over before their turn came.", prometheus.CounterValue,
+		func(f *FunctionState) float64 { return float64(f.Expired) })
+	add("volatile_dropped_total", "Volatile events dropped.", prometheus.CounterValue,
+		func(f *FunctionState) float64 { return float64(f.VolatileDropped) })
+	return c
+}
+
+// Describe sends the descriptions.
+func (c *functionGauges) Describe(ch chan<- *prometheus.Desc) {
+	for _, s := range c.series {
+		ch <- s.desc
+	}
+}
+
+// Collect sends the values now.
+func (c *functionGauges) Collect(ch chan<- prometheus.Metric) {
+	states := c.read()
+	for i := range states {
+		for _, s := range c.series {
+			ch <- prometheus.MustNewConstMetric(s.desc, s.kind, s.value(&states[i]), states[i].Name)
+		}
+	}
+}
