@@ -17,14 +17,29 @@ type egress struct{ g *Gateway }
 
 var _ dispatch.Outbox = egress{}
 
+// Plan finds what of a function's message has to be in its commit.
+func (e egress) Plan(p *function.Publish, joins bool) *broker.Plan {
+	return e.g.broker.Plan(published(p), joins)
+}
+
 // Publish delivers one message of a function.
-func (e egress) Publish(_ *event.Event, _ string, p function.Publish) {
+func (e egress) Publish(_ *event.Event, _ string, p function.Publish, plan *broker.Plan) {
+	if plan != nil {
+		e.g.broker.Deliver(plan, nil)
+		e.g.watchers.seen(plan.Message)
+		return
+	}
+	m := published(&p)
+	e.g.broker.Publish(m)
+	e.g.watchers.seen(m)
+}
+
+func published(p *function.Publish) *broker.Message {
 	m := &broker.Message{Topic: p.Topic, Payload: p.Payload, QoS: p.QoS, Retain: p.Retain}
 	if p.Expiry > 0 {
 		m.Expires = time.Now().Add(p.Expiry)
 	}
-	e.g.broker.Publish(m)
-	e.g.watchers.seen(m)
+	return m
 }
 
 // observer keeps what people look at: the newest invocations and log lines,

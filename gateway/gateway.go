@@ -94,7 +94,7 @@ func New(ctx context.Context, cfg config.Config, log *slog.Logger) (_ *Gateway, 
 	}
 	g.devices = device.New(g.store, cfg.MQTT.Anonymous)
 	g.broker, err = broker.New(brokerConfig(&cfg.MQTT), broker.Deps{
-		Handler: ingress{g}, Authenticator: g.devices, Sessions: g.store, Logger: log,
+		Handler: ingress{g}, Authenticator: g.devices, Sessions: g.store, Messages: g.store, Logger: log,
 	})
 	if err != nil {
 		return nil, err

@@ -28,14 +28,14 @@ func (i ingress) Publish(in *broker.Inbound) {
 	if i.g.watchers.any() {
 		to = &watched{in, &in.Message, i.g}
 	}
-	i.g.submit(&in.Message, sender{in.Client, in.User}, in.Record, to)
+	i.g.submit(&in.Message, sender{in.Client, in.User}, in.Record, in.Plan, to)
 }
 
 // sender is who a message comes from: its client id and its identity.
 type sender struct{ client, user string }
 
 // submit is the way of one message into the dispatcher.
-func (g *Gateway) submit(m *broker.Message, from sender, record *broker.InboundRecord, to dispatch.Releaser) {
+func (g *Gateway) submit(m *broker.Message, from sender, record *broker.InboundRecord, plan *broker.Plan, to dispatch.Releaser) {
 	tm := trigger.Message{Topic: m.Topic, Payload: m.Payload, QoS: m.QoS}
 	if m.Properties != nil {
 		tm.User = m.Properties.User
@@ -52,7 +52,7 @@ func (g *Gateway) submit(m *broker.Message, from sender, record *broker.InboundR
 	if len(matches) > 0 {
 		g.tails.Events.Add(eventLine(e, int(m.QoS), matches))
 	}
-	g.dispatcher.Submit(dispatch.Arrival{Event: e, Matches: matches, Inbound: record, Dedupe: dedupe, Release: to})
+	g.dispatcher.Submit(dispatch.Arrival{Event: e, Matches: matches, Inbound: record, Dedupe: dedupe, Plan: plan, Release: to})
 }
 
 // newEvent makes an event of a message. A publisher that sends CloudEvents

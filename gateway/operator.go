@@ -113,7 +113,8 @@ func (o operator) Publish(ctx context.Context, m api.Message) error {
 	}
 	msg := &broker.Message{Topic: m.Topic, Payload: m.Payload, QoS: byte(m.QoS), Retain: m.Retain}
 	released := make(chan broker.ReasonCode, 1)
-	o.g.submit(msg, sender{client: operatorClient}, nil, releaseTo(released))
+	plan := o.g.broker.Plan(msg, false)
+	o.g.submit(msg, sender{client: operatorClient}, nil, plan, &operatorMessage{o.g, msg, plan, released})
 	select {
 	case <-ctx.Done():
 		return ctx.Err()
@@ -122,16 +123,46 @@ func (o operator) Publish(ctx context.Context, m api.Message) error {
 			return admin.Refusal(fmt.Errorf("the gateway refused the message: reason code 0x%02x", byte(code)))
 		}
 	}
-	o.g.broker.Publish(msg)
-	o.g.watchers.seen(msg)
 	return nil
 }
 
-// releaseTo passes the one release on.
-type releaseTo chan broker.ReasonCode
+// operatorMessage is a message of the admin API on its way.
+type operatorMessage struct {
+	g        *Gateway
+	msg      *broker.Message
+	plan     *broker.Plan // may be nil
+	released chan<- broker.ReasonCode
+}
 
-// Release never blocks: the channel has room for it.
-func (r releaseTo) Release(code broker.ReasonCode) { r <- code }
+// Release delivers the message, or gives it up, and says so. The channel has
+// room for the one answer.
+func (m *operatorMessage) Release(code broker.ReasonCode) {
+	switch {
+	case code != broker.Success:
+		if m.plan != nil {
+			m.plan.Cancel()
+		}
+	case m.plan != nil:
+		m.g.broker.Deliver(m.plan, func(err error) {
+			code := broker.Success
+			if err != nil {
+				code = broker.UnspecifiedError
+			}
+			m.done(code)
+		})
+		return
+	default:
+		m.g.broker.Publish(m.msg)
+	}
+	m.done(code)
+}
+
+func (m *operatorMessage) done(code broker.ReasonCode) {
+	if code == broker.Success {
+		m.g.watchers.seen(m.msg)
+	}
+	m.released <- code
+}
 
 // Subscribe shows retained messages first and then what comes.
 func (o operator) Subscribe(filter string, fn func(api.Message)) (func(), error) {

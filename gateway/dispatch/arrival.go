@@ -19,6 +19,7 @@ type arrival struct {
 	rel    Releaser
 	in     *broker.InboundRecord
 	dedupe store.DedupeKey
+	plan   *broker.Plan
 
 	// sealing is as in task.
 	sealing sync.Mutex
@@ -126,6 +127,9 @@ func (a *arrival) unit() (*store.Unit, []*task) {
 		}
 	}
 	a.mu.Unlock()
+	if a.plan != nil {
+		u.Deliveries = append(u.Deliveries, a.plan)
+	}
 	for _, t := range done {
 		t.part(u)
 		u.Usage = append(u.Usage, t.usage())
@@ -250,6 +254,9 @@ func (a *arrival) committed(err error) {
 		a.mu.Unlock()
 		a.reset()
 		return
+	}
+	if a.plan != nil {
+		a.plan.Committed()
 	}
 	if a.rel != nil {
 		a.rel.Release(broker.Success)

@@ -29,7 +29,9 @@ func cpuTime(b *testing.B) time.Duration {
 // countingOutbox counts instead of delivering.
 type countingOutbox struct{ n atomic.Int64 }
 
-func (o *countingOutbox) Publish(*event.Event, string, function.Publish) { o.n.Add(1) }
+func (o *countingOutbox) Plan(*function.Publish, bool) *broker.Plan { return nil }
+
+func (o *countingOutbox) Publish(*event.Event, string, function.Publish, *broker.Plan) { o.n.Add(1) }
 
 type released struct{}
 

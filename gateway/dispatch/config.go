@@ -25,11 +25,15 @@ type Router interface {
 	Match(m *trigger.Message, dst []trigger.Match) []trigger.Match
 }
 
-// Outbox takes the publishes of functions after their commit, for the
-// broker's subscribers; functions that they start are dispatch's own matter.
-// Those of one function come in order. It must not block.
+// Outbox takes the publishes of functions to the broker's subscribers;
+// functions that they start are dispatch's own matter. It must not block.
 type Outbox interface {
-	Publish(from *event.Event, functionName string, p function.Publish)
+	// Plan prepares a publish before its unit is sealed. What it returns goes
+	// into the unit; nil is nothing. joins says that the unit is written in
+	// any case. A plan ends with Publish, once it is Committed, or Cancel.
+	Plan(p *function.Publish, joins bool) *broker.Plan
+	// Publish follows the commit. Publishes of one function come in order.
+	Publish(from *event.Event, functionName string, p function.Publish, plan *broker.Plan)
 }
 
 // Observer hears of every attempt. It must not block, and may keep nothing of

@@ -161,6 +161,11 @@ func TestRecordAloneSurvivesCommitError(t *testing.T) {
 			return nil
 		}
 	}})
+	saved := make(chan error, 1)
+	r.store.SaveSession(broker.SessionRecord{Client: "c"}, func(err error) { saved <- err })
+	if err := <-saved; err != nil {
+		t.Fatal(err)
+	}
 	armed.Store(true)
 	rel := make(release, 1)
 	r.submit("none", "1", 2, rel, &broker.InboundRecord{Client: "c", QoS: 2, PacketID: 10, Slot: 10, Hash: 78}, store.DedupeKey{})

@@ -50,7 +50,9 @@ type rig struct {
 	records   []dispatch.Record
 }
 
-func (r *rig) Publish(_ *event.Event, _ string, p function.Publish) {
+func (r *rig) Plan(*function.Publish, bool) *broker.Plan { return nil }
+
+func (r *rig) Publish(_ *event.Event, _ string, p function.Publish, _ *broker.Plan) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.published = append(r.published, p)

@@ -7,6 +7,7 @@ import (
 	"github.com/headgate-io/headgate/function"
 	"github.com/headgate-io/headgate/gateway/store"
 	"github.com/headgate-io/headgate/internal/fault"
+	"github.com/headgate-io/headgate/mqtt/broker"
 	"github.com/headgate-io/headgate/sync/usage"
 )
 
@@ -64,6 +65,7 @@ func (t *task) part(u *store.Unit) {
 		if t.stored.Load() {
 			u.Delete = append(u.Delete, &t.row)
 		}
+		t.plan(u)
 		return
 	}
 	switch {
@@ -85,12 +87,42 @@ func (t *task) part(u *store.Unit) {
 	}
 }
 
+// plan adds to the unit what the task's publishes have to have on disk.
+func (t *task) plan(u *store.Unit) {
+	o := t.out
+	joins := t.kind == durable || writes(u)
+	for i := range o.effects.Publishes {
+		p := &o.effects.Publishes[i]
+		if p.QoS == 0 && !(p.Retain && joins) {
+			continue
+		}
+		plan := t.fn.d.cfg.Outbox.Plan(p, joins)
+		if plan == nil {
+			continue
+		}
+		if o.plans == nil {
+			o.plans = make([]*broker.Plan, len(o.effects.Publishes))
+		}
+		o.plans[i] = plan
+		u.Deliveries = append(u.Deliveries, plan)
+	}
+}
+
 // unpart takes back what part changed in the task.
 func (t *task) unpart() {
-	if t.out != nil && t.out.counted {
+	if t.out == nil {
+		return
+	}
+	if t.out.counted {
 		t.out.counted = false
 		t.row.Attempt--
 	}
+	for _, p := range t.out.plans {
+		if p != nil {
+			p.Cancel()
+		}
+	}
+	t.out.plans = nil
 }
 
 // settle seals a task alone.
@@ -164,7 +196,7 @@ func (d *Dispatcher) settleVolatile(t *task, u *store.Unit) bool {
 
 // writes reports whether the unit changes anything but usage.
 func writes(u *store.Unit) bool {
-	if len(u.Insert)+len(u.Update)+len(u.Delete)+len(u.Dead) > 0 {
+	if len(u.Insert)+len(u.Update)+len(u.Delete)+len(u.Dead)+len(u.Deliveries) > 0 {
 		return true
 	}
 	for i := range u.Slots {
@@ -297,8 +329,16 @@ func (d *Dispatcher) deliver(t *task) {
 		return
 	}
 	for i := range o.effects.Publishes {
-		d.cfg.Outbox.Publish(t.ev, t.fn.name, o.effects.Publishes[i])
+		var plan *broker.Plan
+		if o.plans != nil {
+			plan = o.plans[i]
+		}
+		if plan != nil {
+			plan.Committed()
+		}
+		d.cfg.Outbox.Publish(t.ev, t.fn.name, o.effects.Publishes[i], plan)
 	}
+	o.plans = nil
 	for _, child := range o.volatile {
 		d.enqueueVolatile(child)
 	}
@@ -370,6 +410,7 @@ func (f *fn) leaveFreeLocked(t *task) {
 // abandon ends a task without a settle: the gateway is closing, or the disk is
 // gone. A durable one is still on disk, or still its publisher's.
 func (d *Dispatcher) abandon(t *task, err error) {
+	t.unpart()
 	t.putCall()
 	t.fn.drop(t)
 	t.answerNow(err)

@@ -26,6 +26,10 @@ type Arrival struct {
 	Inbound *broker.InboundRecord
 	// Dedupe is the event's CloudEvents identity; zero for none.
 	Dedupe store.DedupeKey
+	// Plan is what the message's subscribers are to get; nil for nothing. It
+	// goes into the event's unit and is then marked as committed. Where the
+	// event has no unit that is left to whoever is released.
+	Plan *broker.Plan
 	// Release, which may be nil, is told once: Success when the event is
 	// safe, QuotaExceeded when there is no room for it, another code when
 	// nothing of it was kept.
@@ -100,7 +104,7 @@ func (d *Dispatcher) releaseAfter(rel Releaser, tk store.Ticket) {
 
 // arrive starts a durable event.
 func (d *Dispatcher) arrive(in *Arrival, durables int) {
-	a := &arrival{d: d, ev: in.Event, rel: in.Release, in: in.Inbound, dedupe: in.Dedupe, left: durables}
+	a := &arrival{d: d, ev: in.Event, rel: in.Release, in: in.Inbound, dedupe: in.Dedupe, plan: in.Plan, left: durables}
 	now := time.Now()
 	a.deadline = now.Add(d.cfg.SpillAfter)
 	arrived := d.cfg.Now()

@@ -12,6 +12,7 @@ import (
 	"github.com/headgate-io/headgate/function"
 	"github.com/headgate-io/headgate/gateway/store"
 	"github.com/headgate-io/headgate/gateway/trigger"
+	"github.com/headgate-io/headgate/mqtt/broker"
 	"github.com/headgate-io/headgate/sandbox/abi"
 	"github.com/headgate-io/headgate/sandbox/host"
 )
@@ -92,10 +93,12 @@ type outcome struct {
 	rows     []*store.QueueRow
 	started  []*task
 	volatile []*task
-	dead     []*store.DeadLetter
-	output   []byte
-	logs     []function.LogLine
-	attrs    []host.Attribute
+	// plans are those of effects.Publishes, by index; nil when there is none.
+	plans  []*broker.Plan
+	dead   []*store.DeadLetter
+	output []byte
+	logs   []function.LogLine
+	attrs  []host.Attribute
 	// retryAt and giveUp say what follows a failure.
 	retryAt time.Time
 	giveUp  string

@@ -18,6 +18,10 @@ func (s *Store) commitLoop() {
 			continue
 		}
 		g := s.take()
+		if g.empty() {
+			s.finish(g)
+			continue
+		}
 		if fault.On(fault.NoFsync) {
 			s.finish(g)
 			time.Sleep(200 * time.Millisecond)
@@ -39,8 +43,8 @@ func (s *Store) commitLoop() {
 func (s *Store) waitWork() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for s.pending == nil {
-		if s.closed {
+	for s.pending == nil || !s.pending.urgent && !s.closed {
+		if s.pending == nil && s.closed {
 			return false
 		}
 		s.work.Wait()
@@ -63,9 +67,12 @@ func (s *Store) take() *group {
 func (s *Store) finish(g *group) {
 	s.mu.Lock()
 	s.committed = g.last
-	s.stats.Commits++
 	s.stats.Units += uint64(g.units)
-	s.journal.wrote(g)
+	if !g.empty() {
+		s.stats.Commits++
+		s.stats.MessagesStored += uint64(len(g.bodies))
+		s.journal.wrote(g)
+	}
 	s.droppedLocked(g)
 	s.trimLocked()
 	s.mu.Unlock()
@@ -136,7 +143,7 @@ func (s *Store) write(g *group) (err error) {
 	if err := s.inject(StepWrite); err != nil {
 		return err
 	}
-	for _, part := range [...]func(*group) error{w.names, w.sessions, w.journal, w.kv, w.dead, w.queue, w.usage} {
+	for _, part := range [...]func(*group) error{w.names, w.sessions, w.messages, w.retained, w.journal, w.kv, w.dead, w.queue, w.usage} {
 		if err := part(g); err != nil {
 			return err
 		}
@@ -194,11 +201,10 @@ func (s *Store) recover(g *group, cause error) {
 		}
 	}
 	if disk != nil && g != nil && disk.committed >= g.last {
-		s.mu.Lock()
-		s.recovering = false
-		s.room.Broadcast()
-		s.mu.Unlock()
 		s.finish(g)
+		s.mu.Lock()
+		s.recoveredLocked()
+		s.mu.Unlock()
 		return
 	}
 	s.rollBack(last, disk)
@@ -251,9 +257,9 @@ func (s *Store) rollBack(last uint64, disk *diskState) {
 		}
 	}
 	s.mu.Lock()
-	s.recovering = false
 	s.released, s.committed = s.seq, s.seq
-	s.room.Broadcast()
+	s.redoLocked(failed)
+	s.recoveredLocked()
 	s.mu.Unlock()
 	s.log.Warn("commit was rolled back", "units", countUnits(failed))
 }

@@ -54,6 +54,10 @@ type Config struct {
 	DedupeWindow int
 	// SweepEvery is how often expired keys are deleted (30 s).
 	SweepEvery time.Duration
+	// LazyEvery is how long a change that nobody waits for (an acknowledged
+	// message, a retained one of QoS 0) may wait for a commit that is made
+	// anyway (5 s).
+	LazyEvery time.Duration
 	// MinFreeBytes is the free space below which new queue rows are refused
 	// (16 MiB); negative turns the check off.
 	MinFreeBytes int64
@@ -103,6 +107,7 @@ func (c Config) withDefaults() (Config, error) {
 	def(&c.MaxUsageRows, 200_000)
 	def(&c.DedupeWindow, 8192)
 	def(&c.SweepEvery, 30*time.Second)
+	def(&c.LazyEvery, 5*time.Second)
 	def(&c.MinFreeBytes, 16<<20)
 	return c, nil
 }

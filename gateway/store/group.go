@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/headgate-io/headgate/mqtt/broker"
 	"github.com/headgate-io/headgate/sync/usage"
 )
 
@@ -32,7 +33,17 @@ type group struct {
 	deadDrift int64
 	dropped   []LetterKey
 	usage     map[usageKey]*usage.Totals
-	ops       []*op
+	// bodies are messages to insert, outgoing the change that is left of each
+	// row, deadBodies messages to delete, retained what topics retain.
+	bodies     map[uint64]*broker.Message
+	outgoing   map[outKey]outgoingOp
+	deadBodies []uint64
+	retained   map[string]retainedOp
+	// urgent is true when somebody waits for the commit; lazy counts changes
+	// that nobody waits for.
+	urgent bool
+	lazy   int
+	ops    []*op
 	// done are called in order once the group has committed or failed.
 	done []func(error)
 }
@@ -90,6 +101,14 @@ func (g *group) recycle(old *group) {
 		g.done = old.done[:0]
 	}
 	g.journal.records = old.journal.records[:0]
+	if len(old.bodies) < 256 {
+		clear(old.bodies)
+		g.bodies = old.bodies
+	}
+	if len(old.outgoing) < 256 {
+		clear(old.outgoing)
+		g.outgoing = old.outgoing
+	}
 	if len(old.usage) < 256 {
 		clear(old.usage)
 		g.usage = old.usage
@@ -108,8 +127,18 @@ func (s *Store) waitRoomLocked() {
 	}
 }
 
-// wakeLocked tells the committer that there is work.
-func (s *Store) wakeLocked() { s.work.Signal() }
+// wakeLocked tells the committer that somebody waits for the pending group.
+func (s *Store) wakeLocked() {
+	s.pending.urgent = true
+	s.work.Signal()
+}
+
+// empty reports whether the group changes nothing: everything in it was taken
+// back before its commit.
+func (g *group) empty() bool {
+	return len(g.names)+len(g.writes)+len(g.journal.records)+len(g.sessions)+len(g.queueOrder)+len(g.dead)+len(g.usage)+
+		len(g.ops)+len(g.bodies)+len(g.outgoing)+len(g.deadBodies)+len(g.retained) == 0 && g.journal.compacted == 0
+}
 
 // AfterCommit calls fn(nil) once the ticket's sequence has committed and the
 // Done functions of all units up to it have returned, or fn(ErrRolledBack)

@@ -312,6 +312,9 @@ func (s *Store) installLocked(u *Unit, sc *scratch) {
 	}
 	s.queue.install(g, u, s)
 	s.dead.install(g, u.Dead)
+	for _, p := range u.Deliveries {
+		s.deliverLocked(g, p)
+	}
 	for i := range u.Usage {
 		s.meterLocked(g, &u.Usage[i])
 	}

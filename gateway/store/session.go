@@ -20,6 +20,8 @@ type session struct {
 	// that counts; ids does so for QoS 2 packet ids. 0 is none.
 	ring []uint32
 	ids  map[uint32]uint32
+	// out are the rows of outgoing: message by sequence.
+	out map[uint64]uint64
 }
 
 // note makes r what counts for its slot and returns how many more records
@@ -125,7 +127,7 @@ func (s *Store) SaveSession(rec broker.SessionRecord, done func(error)) {
 	s.sealSession(done, func(g *group) {
 		ses := s.sessions[rec.Client]
 		if ses == nil || ses.epoch != rec.Epoch {
-			s.forgetSessionLocked(rec.Client)
+			s.forgetSessionLocked(g, rec.Client)
 			s.nextSession++
 			ses = &session{id: s.nextSession, epoch: rec.Epoch}
 			s.sessions[rec.Client], s.sessionIDs[ses.id] = ses, ses
@@ -138,7 +140,7 @@ func (s *Store) SaveSession(rec broker.SessionRecord, done func(error)) {
 // DeleteSession implements broker.SessionStore.
 func (s *Store) DeleteSession(client string, done func(error)) {
 	s.sealSession(done, func(g *group) {
-		s.forgetSessionLocked(client)
+		s.forgetSessionLocked(g, client)
 		g.putSession(client, sessionOp{})
 	})
 }
@@ -156,12 +158,10 @@ func (s *Store) ForgetID(client string, epoch uint64, packetID uint16, done func
 	})
 }
 
-// sealSession runs change on the pending group under the mutex.
+// sealSession runs change on the pending group under the mutex. It never
+// waits: while the store recovers the change is put off until it has.
 func (s *Store) sealSession(done func(error), change func(*group)) {
 	s.mu.Lock()
-	for s.recovering && !s.closed {
-		s.room.Wait()
-	}
 	if s.closed {
 		s.mu.Unlock()
 		if done != nil {
@@ -169,21 +169,40 @@ func (s *Store) sealSession(done func(error), change func(*group)) {
 		}
 		return
 	}
-	s.seq++
-	g := s.pendingLocked()
-	change(g)
-	g.last = s.seq
-	g.units++
-	g.bytes += 256
-	if done != nil {
-		g.done = append(g.done, done)
+	defer s.mu.Unlock()
+	seal := func() {
+		s.seq++
+		g := s.pendingLocked()
+		change(g)
+		g.last = s.seq
+		g.units++
+		g.bytes += 256
+		if done != nil {
+			g.done = append(g.done, done)
+		}
+		s.wakeLocked()
 	}
-	s.wakeLocked()
-	s.mu.Unlock()
+	if s.recovering {
+		s.deferred = append(s.deferred, seal)
+		return
+	}
+	seal()
 }
 
-func (s *Store) forgetSessionLocked(client string) {
+// recoveredLocked ends a recovery: what was put off is done now.
+func (s *Store) recoveredLocked() {
+	s.recovering = false
+	deferred := s.deferred
+	s.deferred = nil
+	for _, seal := range deferred {
+		seal()
+	}
+	s.room.Broadcast()
+}
+
+func (s *Store) forgetSessionLocked(g *group, client string) {
 	if ses := s.sessions[client]; ses != nil {
+		s.dropOutgoingLocked(g, ses)
 		s.journal.live -= ses.count()
 		delete(s.sessions, client)
 		delete(s.sessionIDs, ses.id)

@@ -17,6 +17,12 @@ type Stats struct {
 	// CacheMisses counts reads that went to the disk, CacheEvicted entries
 	// that made room for others.
 	CacheMisses, CacheEvicted uint64
+	// MessagesStored counts MQTT messages that were written for durable
+	// sessions, MessagesElided those that every one of them had acknowledged
+	// before their commit.
+	MessagesStored, MessagesElided uint64
+	// OrphanDeliveries counts rows for durable sessions that were gone.
+	OrphanDeliveries uint64
 	// OrphanRecords counts duplicate records without a session,
 	// DamagedRows rows that could not be read.
 	OrphanRecords, DamagedRows uint64
@@ -31,6 +37,9 @@ type Stats struct {
 	// StateBytes, QueueRows, QueueBytes, DeadLetters, DeadLetterBytes,
 	// CacheBytes and JournalBytes are what is kept now.
 	StateBytes, QueueRows, QueueBytes, DeadLetters, DeadLetterBytes, CacheBytes, JournalBytes int64
+	// OutgoingRows is what durable sessions have to get, MessageBytes the
+	// messages for that, RetainedRows and RetainedBytes the retained ones.
+	OutgoingRows, MessageBytes, RetainedRows, RetainedBytes int64
 	// ActiveViews is how many invocations have read something.
 	ActiveViews int
 	// Sessions is how many durable MQTT sessions there are.
@@ -54,6 +63,8 @@ func (s *Store) Stats() Stats {
 	st.DeadLetters, st.DeadLetterBytes = s.dead.rows, s.dead.bytes
 	st.CacheBytes, st.JournalBytes = s.overlay.bytes, s.journal.bytes
 	st.Sessions, st.LowDisk = len(s.sessions), s.queue.lowDisk
+	st.OutgoingRows, st.MessageBytes = s.messages.rows, s.messages.bytes
+	st.RetainedRows, st.RetainedBytes = int64(len(s.retained.byTopic)), s.retained.bytes
 	s.mu.Unlock()
 	st.DatabaseBytes, st.WALBytes = fileSize(s.cfg.Path), fileSize(s.cfg.Path+"-wal")
 	return st

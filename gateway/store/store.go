@@ -54,13 +54,16 @@ type Store struct {
 	sessions               map[string]*session
 	sessionIDs             map[uint64]*session
 	nextSession            uint64
+	messages               messageState
+	retained               retainedState
 
 	pending     *group   // being filled; nil when nothing waits
 	groups      []*group // all that are not released, oldest first, pending included
 	spare       []*group
 	groupNumber uint64
 	recovering  bool
-	cause       error // of the newest rollback
+	deferred    []func() // changes of the broker that came meanwhile
+	cause       error    // of the newest rollback
 	closed      bool
 	stats       Stats
 	// lettersDropped hears of dead letters that bounds push out.
@@ -127,6 +130,9 @@ func (s *Store) open(ctx context.Context) (err error) {
 		return err
 	}
 	if s.reader, err = s.openReader(); err != nil {
+		return err
+	}
+	if err := s.writer.tidyMessages(ctx); err != nil {
 		return err
 	}
 	disk, err := s.loadDisk(ctx)
@@ -227,6 +233,8 @@ type diskState struct {
 	nextRow    map[uint32]int64
 	dead       deadState
 	sessions   map[string]*session
+	messages   messageState
+	retained   retainedState
 	rows       []journalRow
 	journalLen int64
 	emptyTail  uint64
@@ -260,6 +268,7 @@ func (s *Store) loadDisk(ctx context.Context) (*diskState, error) {
 	d := &diskState{
 		names: make(map[uint32]string), spaces: make(map[uint32]int64),
 		nextRow: make(map[uint32]int64), sessions: make(map[string]*session),
+		messages: newMessageState(), retained: retainedState{byTopic: make(map[string]retainedEntry)},
 	}
 	q := func(query string, each func(*sql.Rows) error) error {
 		rows, err := s.writer.conn.QueryContext(ctx, query)
@@ -307,6 +316,30 @@ func (s *Store) loadDisk(ctx context.Context) (*diskState, error) {
 			d.sessions[client] = &session{id: uint64(id), epoch: uint64(epoch)}
 			return err
 		}),
+		q(`SELECT id, length(body) FROM message`, func(r *sql.Rows) error {
+			var id uint64
+			m := &message{}
+			err := r.Scan(&id, &m.bytes)
+			d.messages.byID[id] = m
+			d.messages.bytes += m.bytes
+			d.messages.next = max(d.messages.next, id)
+			return err
+		}),
+		q(`SELECT client, seq, message FROM outgoing JOIN session ON session.id = outgoing.session`, func(r *sql.Rows) error {
+			var client string
+			var seq, id uint64
+			err := r.Scan(&client, &seq, &id)
+			d.outgoing(client, seq, id)
+			return err
+		}),
+		q(`SELECT topic, length(body) FROM retained`, func(r *sql.Rows) error {
+			var topic string
+			var e retainedEntry
+			err := r.Scan(&topic, &e.bytes)
+			d.retained.byTopic[topic] = e
+			d.retained.bytes += e.bytes
+			return err
+		}),
 		q(`SELECT seq, records FROM journal ORDER BY seq`, func(r *sql.Rows) error {
 			var row journalRow
 			err := r.Scan(&row.seq, &row.records)
@@ -325,6 +358,19 @@ func (s *Store) loadDisk(ctx context.Context) (*diskState, error) {
 		}
 	}
 	return d, nil
+}
+
+// outgoing takes a row of a session.
+func (d *diskState) outgoing(client string, seq, message uint64) {
+	ses := d.sessions[client]
+	if ses == nil || d.messages.byID[message] == nil {
+		return // see tidyMessages
+	}
+	if ses.out == nil {
+		ses.out = make(map[uint64]uint64)
+	}
+	ses.out[seq] = message
+	d.messages.refer(message)
 }
 
 // adoptLocked makes the memory what the disk says. Numbers already given to
@@ -352,6 +398,8 @@ func (s *Store) adoptLocked(d *diskState) {
 	}
 	d.queue.lowDisk = s.queue.lowDisk
 	s.queue, s.dead = d.queue, d.dead
+	d.messages.next = max(d.messages.next, s.messages.next)
+	s.messages, s.retained = d.messages, d.retained
 	s.sessions, s.sessionIDs = d.sessions, make(map[uint64]*session)
 	for _, ses := range d.sessions {
 		s.sessionIDs[ses.id] = ses
@@ -381,9 +429,14 @@ func (s *Store) replayLocked(r *record) {
 func (s *Store) sweepLoop() {
 	t := time.NewTicker(s.cfg.SweepEvery)
 	defer t.Stop()
+	lazy := time.NewTicker(s.cfg.LazyEvery)
+	defer lazy.Stop()
 	for {
 		select {
 		case <-t.C:
+		case <-lazy.C:
+			s.flushLazy()
+			continue
 		case <-s.closing:
 			return
 		}

@@ -36,11 +36,19 @@ const (
 	sqlSession  = `INSERT INTO session (id, client, user, epoch, expiry, disconnected, subscriptions) VALUES (?, ?, ?, ?, ?, ?, ?)
 		ON CONFLICT (client) DO UPDATE SET id = excluded.id, user = excluded.user, epoch = excluded.epoch,
 		expiry = excluded.expiry, disconnected = excluded.disconnected, subscriptions = excluded.subscriptions`
-	sqlSessionDelete = `DELETE FROM session WHERE client = ?`
-	sqlQueueInsert   = `INSERT INTO queue (id, key, due, attempt, arrived, error, event) VALUES (?, ?, ?, ?, ?, nullif(?, ''), ?)`
-	sqlQueueUpdate   = `UPDATE queue SET due = ?, attempt = ?, error = nullif(?, '') WHERE id = ?`
-	sqlQueueDelete   = `DELETE FROM queue WHERE id = ?`
-	sqlDeadInsert    = `INSERT INTO dead_letter (function, version, key, attempt, arrived, died, reason, error, blocks, event)
+	sqlMessage           = `INSERT INTO message (id, body) VALUES (?, ?)`
+	sqlMessageDelete     = `DELETE FROM message WHERE id = ?`
+	sqlOutgoing          = `INSERT INTO outgoing (session, seq, message, releasing, options) VALUES (?, ?, ?, ?, ?)`
+	sqlOutgoingReleasing = `UPDATE outgoing SET releasing = 1 WHERE session = ? AND seq = ?`
+	sqlOutgoingDelete    = `DELETE FROM outgoing WHERE session = ? AND seq = ?`
+	sqlRetained          = `INSERT INTO retained (topic, seq, body) VALUES (?, ?, ?)
+		ON CONFLICT (topic) DO UPDATE SET seq = excluded.seq, body = excluded.body`
+	sqlRetainedDelete = `DELETE FROM retained WHERE topic = ?`
+	sqlSessionDelete  = `DELETE FROM session WHERE client = ?`
+	sqlQueueInsert    = `INSERT INTO queue (id, key, due, attempt, arrived, error, event) VALUES (?, ?, ?, ?, ?, nullif(?, ''), ?)`
+	sqlQueueUpdate    = `UPDATE queue SET due = ?, attempt = ?, error = nullif(?, '') WHERE id = ?`
+	sqlQueueDelete    = `DELETE FROM queue WHERE id = ?`
+	sqlDeadInsert     = `INSERT INTO dead_letter (function, version, key, attempt, arrived, died, reason, error, blocks, event)
 		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`
 	sqlDeadMove = `INSERT INTO dead_letter (function, version, key, attempt, arrived, died, reason, error, blocks, event)
 		SELECT ?, ?, ?, ?, ?, ?, ?, ?, ?, event FROM queue WHERE id = ?`
@@ -60,6 +68,7 @@ const (
 
 var writerStatements = []string{
 	sqlBegin, sqlCommit, sqlName, sqlJournal, sqlJournalMove, sqlJournalTrim, sqlJournalOldest, sqlKVSet, sqlKVDelete,
+	sqlMessage, sqlMessageDelete, sqlOutgoing, sqlOutgoingReleasing, sqlOutgoingDelete, sqlRetained, sqlRetainedDelete,
 	sqlSession, sqlSessionDelete, sqlQueueInsert, sqlQueueUpdate, sqlQueueDelete, sqlDeadInsert, sqlDeadMove, sqlDeadOldest, sqlUsage,
 }
 

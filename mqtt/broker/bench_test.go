@@ -153,7 +153,7 @@ func BenchmarkRoute(b *testing.B) {
 				r := srv.borrow()
 				b.ReportAllocs()
 				for b.Loop() {
-					r.route(srv, m, "", true)
+					r.route(srv, m, "", true, nil)
 					r.flush()
 				}
 			})

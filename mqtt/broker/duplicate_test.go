@@ -256,7 +256,7 @@ func TestPacketIDsWrap(t *testing.T) {
 	sub.subscribe(1, "a")
 	s := sessionOf(srv, "sub")
 	s.mu.Lock()
-	s.out.first = 0xFFFF - 50
+	s.out.next = 0xFFFF - 50
 	s.mu.Unlock()
 	for i := range 100 {
 		srv.Publish(&Message{Topic: "a", Payload: fmt.Append(nil, i), QoS: 1})

@@ -2,6 +2,7 @@ package broker
 
 import (
 	"math/rand/v2"
+	"sort"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -14,13 +15,13 @@ import (
 // outgoing is the sending half of a session: what is in flight, and what waits
 // behind it. It is guarded by session.mu.
 //
-// Packet ids of outgoing messages follow each other, so the window between the
-// oldest unacknowledged and the newest one is an array, and an id names a place
-// in it.
+// Every message of QoS 1 and 2 has a sequence number from the moment it is
+// queued, and its packet id follows from that. The numbers in flight may have
+// holes: what was dropped, or was never committed.
 type outgoing struct {
 	flights []flight // see window
 	head    int
-	first   uint64 // sequence number of window[0]; its packet id follows from it
+	next    uint64 // the next sequence number, at least 1
 	resend  int    // index in window of the next one to be sent again on this connection
 	sent    int    // sent on this connection and not done
 	quota   int    // how large sent may become
@@ -29,6 +30,7 @@ type outgoing struct {
 	// in the buffer, so it has a queue of its own. MQTT orders messages of
 	// one QoS [MQTT-4.6.0-5].
 	lossless, volatile queue
+	ready              int // of lossless; the others are reserved
 	bytes              int // of window and queues, without retained messages
 	kept               int // the same with them
 	// replays is by how much the queues may exceed their bound for retained
@@ -41,39 +43,77 @@ type outgoing struct {
 
 type flight struct {
 	queued
-	state flightState
+	state  flightState
+	loaded bool // from disk, and maybe never sent before
 }
 
 type flightState byte
 
 const (
 	awaiting  flightState = iota // PUBACK or PUBREC
+	recording                    // PUBREC has come and is being committed
 	releasing                    // PUBCOMP
 	done
 )
 
 func newOutgoing() outgoing {
-	// The first id is random: after a restart without durable queues a client
-	// may still hold a QoS 2 id of the last run, and would take a new message
-	// with the same id for that one.
-	return outgoing{first: rand.Uint64N(0xFFFF), lossless: &memoryQueue{}, volatile: &memoryQueue{}}
+	// The first id is random: where the disk holds nothing a client may still
+	// hold a QoS 2 id of the last run, and would take a new message with the
+	// same id for that one.
+	return outgoing{next: rand.Uint64N(ids) + 1}
 }
 
-func packetID(seq uint64) uint16 { return uint16(seq%0xFFFF) + 1 } // [MQTT-2.2.1-3]: never 0
+// ids is how many packet ids there are.
+const ids = 0xFFFF
+
+func packetID(seq uint64) uint16 { return uint16(seq%ids) + 1 } // [MQTT-2.2.1-3]: never 0
+
+// take gives out a sequence number.
+func (o *outgoing) take() uint64 {
+	o.next++
+	return o.next - 1
+}
 
 // window is what is in flight, the oldest unacknowledged first; some within may
 // be done.
 func (o *outgoing) window() []flight { return o.flights[o.head:] }
 
+// index is where in the window a sequence number is, or -1. It need not
+// search where there are no holes.
+func (o *outgoing) index(seq uint64) int {
+	w := o.window()
+	if len(w) == 0 || seq < w[0].seq {
+		return -1
+	}
+	i := int(min(seq-w[0].seq, uint64(len(w)-1)))
+	if w[i].seq != seq {
+		i = sort.Search(i, func(i int) bool { return w[i].seq >= seq })
+	}
+	if w[i].seq != seq || w[i].state == done {
+		return -1
+	}
+	return i
+}
+
+// flight returns what has the sequence number, or nil.
+func (o *outgoing) flight(seq uint64) *flight {
+	if i := o.index(seq); i >= 0 {
+		return &o.window()[i]
+	}
+	return nil
+}
+
 // find returns the flight that id names, or nil. What was not sent on this
 // connection yet cannot be acknowledged on it.
 func (o *outgoing) find(id uint16) *flight {
-	if id == 0 {
+	w := o.window()
+	if id == 0 || len(w) == 0 {
 		return nil
 	}
-	at := (int(id) - 1 - int(o.first%0xFFFF) + 0xFFFF) % 0xFFFF
-	if w := o.window(); at < o.resend && w[at].state != done {
-		return &w[at]
+	first := w[0].seq
+	at := (uint64(id) - 1 + ids - first%ids) % ids
+	if i := o.index(first + at); i >= 0 && i < o.resend {
+		return &w[i]
 	}
 	return nil
 }
@@ -93,7 +133,6 @@ func (o *outgoing) add(f flight) {
 func (o *outgoing) trim() {
 	for len(o.window()) > 0 && o.window()[0].state == done {
 		o.head++
-		o.first++
 		o.resend--
 	}
 	if o.head == len(o.flights) {
@@ -101,15 +140,16 @@ func (o *outgoing) trim() {
 	}
 }
 
-// free reports whether one more message may be put in flight. The window may
-// hold done entries behind an old one; a client that acknowledges everything
-// but the first does not make it grow for ever.
-func (o *outgoing) free() bool {
-	n := len(o.window())
-	return o.sent < o.quota && o.resend == n && n < 4*o.quota
+// free reports whether the message with this number may be put in flight. The
+// window may hold done entries behind an old one; a client that acknowledges
+// everything but the first does not make it grow for ever, and no two messages
+// in flight ever have one id.
+func (o *outgoing) free(seq uint64) bool {
+	w := o.window()
+	return o.sent < o.quota && o.resend == len(w) && len(w) < 4*o.quota && (len(w) == 0 || seq-w[0].seq < ids-1)
 }
 
-func (o *outgoing) queuedLen() int { return o.lossless.len() + o.volatile.len() }
+func (o *outgoing) queuedLen() int { return o.ready + len(o.volatile.items) - o.volatile.at }
 
 // acknowledged handles PUBACK.
 func (s *session) acknowledged(c *conn, r *routing, id uint16, _ ReasonCode) {
@@ -124,10 +164,9 @@ func (s *session) acknowledged(c *conn, r *routing, id uint16, _ ReasonCode) {
 	s.pump(r)
 }
 
-// received handles PUBREC.
+// received handles PUBREC. What is on disk has to say so before PUBREL.
 func (s *session) received(c *conn, r *routing, id uint16, code ReasonCode) {
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	f := s.out.find(id)
 	switch {
 	case s.conn != c:
@@ -136,10 +175,55 @@ func (s *session) received(c *conn, r *routing, id uint16, code ReasonCode) {
 	case code.Failed(): // [MQTT-4.3.3-4]
 		s.land(f)
 		s.pump(r)
+	case f.state == recording: // its PUBREL follows the commit
+	case f.stored && f.state == awaiting:
+		f.state = recording
+		seq := f.seq
+		s.mu.Unlock()
+		s.record(seq, 0)
+		return
 	default:
 		f.state = releasing
 		fault.Reached(fault.Acknowledged)
 		c.ack(r, packets.Pubrel, id, Success)
+	}
+	s.mu.Unlock()
+}
+
+// record commits that the client has a QoS 2 message; PUBREL follows.
+func (s *session) record(seq uint64, tries int) {
+	s.srv.storing.Add(1)
+	s.srv.messages.Releasing(s.client, s.epoch, seq, func(err error) {
+		defer s.srv.storing.Done()
+		if err != nil && tries < maxStoreTries {
+			s.record(seq, tries+1)
+			return
+		}
+		s.srv.storeFailed("store PUBREC", s.client, err)
+		r := s.srv.borrow()
+		s.recorded(r, seq, err)
+		r.giveBack()
+	})
+}
+
+func (s *session) recorded(r *routing, seq uint64, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	i := s.out.index(seq)
+	if i < 0 || s.out.window()[i].state != recording {
+		return
+	}
+	f := &s.out.window()[i]
+	if err != nil {
+		f.state = awaiting // it is sent again to the next connection
+		if s.conn != nil {
+			s.conn.kick(UnspecifiedError)
+		}
+		return
+	}
+	f.state = releasing
+	if s.conn != nil && i < s.out.resend {
+		s.conn.ack(r, packets.Pubrel, packetID(seq), Success)
 	}
 }
 
@@ -158,10 +242,18 @@ func (s *session) completed(c *conn, r *routing, id uint16) {
 
 // land takes a message out of flight.
 func (s *session) land(f *flight) {
-	s.letGo(&f.queued)
-	f.state, f.msg, f.group, f.subIDs = done, nil, nil, nil
+	s.finish(f)
 	s.out.sent--
 	s.out.trim()
+}
+
+// finish leaves a hole where a flight was.
+func (s *session) finish(f *flight) {
+	s.letGo(&f.queued)
+	if f.stored {
+		s.removeRow(f.seq)
+	}
+	f.queued, f.state = queued{seq: f.seq}, done
 }
 
 // hold counts a message that the session keeps. What many sessions keep is
@@ -199,7 +291,9 @@ func (s *session) over(more int) bool {
 }
 
 // deliver takes a message for the session: it is sent, queued or dropped, all
-// without waiting. It reports false when the session has ended.
+// without waiting. What a durable session gets without a plan, because it came
+// to its subscription after the plan was made, is stored when the routing is
+// done with the message. deliver reports false when the session has ended.
 func (s *session) deliver(r *routing, q queued) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -211,7 +305,7 @@ func (s *session) deliver(r *routing, q queued) bool {
 		switch {
 		case s.conn == nil:
 			s.srv.count.dropOffline.Add(1)
-		case o.volatile.len() == 0 && s.conn.out.room():
+		case o.volatile.empty() && s.conn.out.room():
 			s.send(r, &q, 0, false)
 		default:
 			q.msg = r.keep()
@@ -220,7 +314,12 @@ func (s *session) deliver(r *routing, q queued) bool {
 		return true
 	}
 	q.msg = r.keep()
-	if s.conn != nil && o.lossless.len() == 0 && o.free() && !s.over(q.msg.size()) && s.conn.out.room() {
+	if s.persists() {
+		s.reserveLocked(q, r.unplanned(s.srv, q.msg))
+		return true
+	}
+	q.seq = o.take()
+	if s.conn != nil && o.lossless.empty() && o.free(q.seq) && !s.over(q.msg.size()) && s.conn.out.room() {
 		s.launch(r, q)
 		return true
 	}
@@ -228,33 +327,50 @@ func (s *session) deliver(r *routing, q queued) bool {
 	return true
 }
 
-// enqueue puts q behind the others and drops the oldest while there is too
-// much: QoS 0 first, then the oldest of the rest.
+// enqueue puts q behind the others.
 func (s *session) enqueue(q queued) {
-	o, cfg := &s.out, &s.srv.cfg
 	if q.qos == 0 {
-		o.volatile.push(q)
+		s.out.volatile.push(q)
 	} else {
-		o.lossless.push(q)
+		s.out.lossless.push(q)
 	}
-	s.hold(&q)
+	s.admit(&q)
+}
+
+// admit counts a queued message that may be sent from now on, and drops the
+// oldest while there is too much: QoS 0 first, then the oldest of the rest.
+func (s *session) admit(q *queued) {
+	o, cfg := &s.out, &s.srv.cfg
+	if q.qos > 0 {
+		o.ready++
+	}
+	s.hold(q)
 	if q.replay && o.replays < cfg.MaxRetainedMessages {
 		o.replays++
 	}
 	for o.queuedLen() > cfg.MaxQueuedMessages+o.replays || s.over(0) {
-		old, ok := o.volatile.pop()
-		if !ok {
-			old, ok = o.lossless.pop()
-		}
-		if !ok {
+		if old, ok := o.volatile.pop(); ok {
+			s.letGo(&old)
+		} else if old := o.lossless.oldest(); old != nil {
+			s.discard(old)
+		} else {
 			break // the rest is in flight, and bounded by that
 		}
-		s.letGo(&old)
 		s.srv.count.dropFull.Add(1)
 	}
 	if s.conn != nil {
 		s.conn.backlog.Store(o.queuedLen() > 0)
 	}
+}
+
+// discard takes a message that is ready out of the queue, and off the disk.
+func (s *session) discard(q *queued) {
+	s.letGo(q)
+	if q.stored {
+		s.removeRow(q.seq)
+	}
+	s.out.ready--
+	s.out.lossless.drop(q)
 }
 
 // pump moves on what may be sent now: first what was in flight on an earlier
@@ -264,28 +380,24 @@ func (s *session) pump(r *routing) {
 	if c == nil {
 		return
 	}
-	for o.resend < len(o.window()) && o.sent < o.quota && c.out.room() {
-		f := &o.window()[o.resend]
-		id := packetID(o.first + uint64(o.resend))
-		switch f.state {
-		case awaiting:
-			s.send(r, &f.queued, id, true) // [MQTT-3.3.1-1]
-			o.sent++
-		case releasing:
-			c.ack(r, packets.Pubrel, id, Success)
-			o.sent++
-		}
-		o.resend++
+	if o.resend < len(o.window()) {
+		s.sendAgain(r, c)
 	}
-	for o.lossless.len() > 0 && o.free() && c.out.room() {
-		q, _ := o.lossless.pop()
-		s.letGo(&q)
-		if s.expired(&q) {
+	for {
+		q := o.lossless.head()
+		if q == nil || q.state == reserved || !o.free(q.seq) || !c.out.room() {
+			break
+		}
+		if s.expired(q) {
+			s.discard(q)
 			continue
 		}
-		s.launch(r, q)
+		one, _ := o.lossless.pop()
+		o.ready--
+		s.letGo(&one)
+		s.launch(r, one)
 	}
-	for o.volatile.len() > 0 && c.out.room() {
+	for !o.volatile.empty() && c.out.room() {
 		q, _ := o.volatile.pop()
 		s.letGo(&q)
 		if !s.expired(&q) {
@@ -298,6 +410,31 @@ func (s *session) pump(r *routing) {
 	c.backlog.Store(o.queuedLen() > 0 || o.resend < len(o.window()))
 }
 
+// sendAgain sends what was in flight on an earlier connection. Of messages from
+// disk it is not known whether they were ever sent.
+func (s *session) sendAgain(r *routing, c *conn) {
+	o := &s.out
+	for o.resend < len(o.window()) && o.sent < o.quota && c.out.room() {
+		f := &o.window()[o.resend]
+		switch f.state {
+		case awaiting:
+			if f.loaded && s.expired(&f.queued) {
+				s.finish(f)
+				break
+			}
+			s.send(r, &f.queued, packetID(f.seq), true) // [MQTT-3.3.1-1]
+			o.sent++
+		case recording:
+			o.sent++
+		case releasing:
+			c.ack(r, packets.Pubrel, packetID(f.seq), Success)
+			o.sent++
+		}
+		o.resend++
+	}
+	o.trim()
+}
+
 func (s *session) expired(q *queued) bool {
 	if q.msg.Expires.IsZero() || time.Now().Before(q.msg.Expires) {
 		return false
@@ -308,12 +445,13 @@ func (s *session) expired(q *queued) bool {
 
 // launch puts q in flight and sends it.
 func (s *session) launch(r *routing, q queued) {
-	o := &s.out
-	id := packetID(o.first + uint64(len(o.window())))
-	if !s.send(r, &q, id, false) {
+	if !s.send(r, &q, packetID(q.seq), false) {
+		if q.stored {
+			s.removeRow(q.seq)
+		}
 		return
 	}
-	o.add(flight{queued: q})
+	s.out.add(flight{queued: q})
 	s.hold(&q)
 }
 

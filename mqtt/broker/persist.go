@@ -117,7 +117,7 @@ func (s *Server) restore(rec SessionRecord) error {
 	sess := s.makeSessionLocked(rec.Client, rec.User, rec.Epoch)
 	s.mu.Unlock()
 	sess.keeps.Store(true)
-	sess.stored.Store(true)
+	sess.noteStored()
 	sess.leftAt.Store(since.UnixNano())
 	sess.mu.Lock()
 	sess.expiry, sess.since = rec.Expiry, since

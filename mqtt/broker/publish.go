@@ -80,8 +80,17 @@ func (c *conn) submit(in *Inbound, owned bool) error {
 		c.srv.count.pendingRefused.Add(1)
 		in.released, in.echo, in.code = true, true, QuotaExceeded
 	}
+	if !in.echo && c.srv.messages != nil && in.Message.QoS > 0 {
+		// Only this goroutine appends to the lane: what is planned now keeps
+		// its place before what comes next.
+		l.mu.Unlock()
+		if in.Plan = c.routing.plan(c.srv, &in.Message, in.Client, owned); in.Plan != nil && !owned {
+			in, owned = in.clone(), true
+		}
+		l.mu.Lock()
+	}
 	handled := !in.echo && c.srv.handler != nil
-	in.released = !handled
+	in.released = !handled && in.Plan == nil
 	mine := !l.draining
 	if mine && in.released && l.first() == nil {
 		// Nothing before it, nothing to wait for.
@@ -101,12 +110,15 @@ func (c *conn) submit(in *Inbound, owned bool) error {
 	// what is released at once is written together with the packets around it.
 	l.draining = true
 	l.mu.Unlock()
-	if handled {
+	switch {
+	case handled:
 		fault.Reached(fault.Received)
 		c.srv.handler.Publish(in)
 		if fault.On(fault.AckBeforeCommit) {
 			in.ackEarly(c.routing)
 		}
+	case in.Plan != nil:
+		in.Release(Success)
 	}
 	if mine {
 		l.mu.Lock()
@@ -342,15 +354,19 @@ func (s *session) publishWill(w *will) {
 	}
 	r := s.srv.borrow()
 	defer r.giveBack()
+	in.Plan = r.plan(s.srv, &in.Message, in.Client, true)
 	l := s.lane
 	l.mu.Lock()
-	in.released = s.srv.handler == nil
+	in.released = s.srv.handler == nil && in.Plan == nil
 	mine := !l.draining
 	l.push(in)
 	l.draining = true
 	l.mu.Unlock()
-	if s.srv.handler != nil {
+	switch {
+	case s.srv.handler != nil:
 		s.srv.handler.Publish(in)
+	case in.Plan != nil:
+		in.Release(Success)
 	}
 	if mine {
 		l.mu.Lock()

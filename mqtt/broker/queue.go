@@ -1,25 +1,29 @@
 package broker
 
-// queue holds one session's outgoing messages that are not in flight yet,
-// oldest first. It is guarded by session.mu. It is the seam at which durable
-// queues will replace memory.
-type queue interface {
-	push(queued)
-	// pop removes the oldest one; ok is false when there is none.
-	pop() (q queued, ok bool)
-	len() int
-}
+import "sort"
 
 // queued is one message for one session.
 type queued struct {
 	msg    *Message
+	seq    uint64 // the place in the session's order of QoS 1 and 2; 0 for QoS 0
 	qos    byte
 	retain bool
+	replay bool // of a retained message, which the broker holds anyway
+	stored bool // has a row on disk, or is going to have one
+	state  place
 	subID  int
 	subIDs []int
 	group  *shareGroup // that it came through, for its return
-	replay bool        // of a retained message, which the store holds anyway
 }
+
+// place says how far a queued message is.
+type place byte
+
+const (
+	ready    place = iota // may be sent
+	reserved              // waits for its commit, and everything behind it too
+	gone                  // nothing is here any more
+)
 
 func (q *queued) size() int {
 	if q.replay {
@@ -28,38 +32,77 @@ func (q *queued) size() int {
 	return q.msg.size()
 }
 
-// memoryQueue is a queue that a restart loses.
-type memoryQueue struct {
+// queue holds one session's outgoing messages that are not in flight yet,
+// oldest first, by sequence number where they have one. It is guarded by
+// session.mu. Memory serves it; the disk remembers what a restart needs of it.
+type queue struct {
 	items []queued
-	head  int
+	at    int // of the head, which is never gone
 }
 
-var _ queue = (*memoryQueue)(nil)
+// empty reports whether nothing is in it, not even a reserved place.
+func (m *queue) empty() bool { return m.at == len(m.items) }
 
-func (m *memoryQueue) len() int { return len(m.items) - m.head }
+// head is the oldest one, nil when there is none.
+func (m *queue) head() *queued {
+	if m.empty() {
+		return nil
+	}
+	return &m.items[m.at]
+}
 
-func (m *memoryQueue) push(q queued) {
-	if m.head > 64 && m.head > len(m.items)/2 {
-		n := copy(m.items, m.items[m.head:])
+func (m *queue) push(q queued) {
+	if m.at > 64 && m.at > len(m.items)/2 {
+		n := copy(m.items, m.items[m.at:])
 		clear(m.items[n:])
-		m.items, m.head = m.items[:n], 0
+		m.items, m.at = m.items[:n], 0
 	}
 	m.items = append(m.items, q)
 }
 
-func (m *memoryQueue) pop() (queued, bool) {
-	if m.head == len(m.items) {
+// pop removes the head.
+func (m *queue) pop() (queued, bool) {
+	if m.empty() {
 		return queued{}, false
 	}
-	q := m.items[m.head]
-	m.items[m.head] = queued{}
-	if m.head++; m.head == len(m.items) {
-		m.items, m.head = m.items[:0], 0
+	q := m.items[m.at]
+	m.drop(&m.items[m.at])
+	return q, true
+}
+
+// drop leaves a hole where q, which must be in the queue, was.
+func (m *queue) drop(q *queued) {
+	*q = queued{seq: q.seq, state: gone}
+	for m.at < len(m.items) && m.items[m.at].state == gone {
+		m.items[m.at] = queued{}
+		m.at++
+	}
+	if m.empty() {
+		m.items, m.at = m.items[:0], 0
 		if cap(m.items) > 256 {
 			m.items = nil
 		}
 	}
-	return q, true
+}
+
+// find returns what has the sequence number, or nil.
+func (m *queue) find(seq uint64) *queued {
+	live := m.items[m.at:]
+	i := sort.Search(len(live), func(i int) bool { return live[i].seq >= seq })
+	if i == len(live) || live[i].seq != seq || live[i].state == gone {
+		return nil
+	}
+	return &live[i]
+}
+
+// oldest is the first one that is ready, nil when there is none.
+func (m *queue) oldest() *queued {
+	for i := m.at; i < len(m.items); i++ {
+		if m.items[i].state == ready {
+			return &m.items[i]
+		}
+	}
+	return nil
 }
 
 // size is what a message counts against limits: its bytes and what it takes to

@@ -163,6 +163,7 @@ func (s *Server) removeLocked(sess *session) {
 	if s.store == nil || !sess.stored.Load() {
 		return
 	}
+	s.storedSessions.Add(-1)
 	s.storing.Add(1)
 	s.store.DeleteSession(sess.client, func(err error) {
 		defer s.storing.Done()
@@ -284,7 +285,7 @@ func (s *session) save(c *conn, subs map[string]*subscription) error {
 	if s.srv.store == nil || (!s.durable() && !s.stored.Load()) {
 		return nil
 	}
-	s.stored.Store(true)
+	s.noteStored()
 	s.mu.Lock()
 	rec := s.recordLocked(subs, true)
 	s.mu.Unlock()
@@ -308,6 +309,12 @@ func (s *session) save(c *conn, subs map[string]*subscription) error {
 	case <-t.C:
 		s.srv.storeFailed("save session", s.client, errStoreTimeout)
 		return errStoreTimeout
+	}
+}
+
+func (s *session) noteStored() {
+	if !s.stored.Swap(true) {
+		s.srv.storedSessions.Add(1)
 	}
 }
 

@@ -21,6 +21,12 @@ type Inbound struct {
 	// is nil for QoS 0, for wills, and on sessions that end with their
 	// connection.
 	Record *InboundRecord
+	// Plan is what durable subscribers are to get, and what is retained; nil
+	// when nothing of that has to be on disk. A handler that commits something
+	// for the message puts the plan into the same commit and calls Committed
+	// on it before Release. Otherwise Release commits it before the
+	// acknowledgement.
+	Plan *Plan
 
 	session  *session
 	conn     *conn // gets the acknowledgement; guarded by lane.mu
@@ -29,7 +35,8 @@ type Inbound struct {
 	size     int
 	slot     *ringSlot
 	record   InboundRecord
-	released bool // guarded by lane.mu
+	released bool // guarded by lane.mu, as storing is
+	storing  bool // released, but its plan is not on disk yet
 	acked    bool // by the seeded fault
 	echo     bool // only acknowledges: a duplicate, or refused before the handler
 	code     ReasonCode
@@ -48,19 +55,54 @@ type Inbound struct {
 func (in *Inbound) Release(code ReasonCode) {
 	l := in.session.lane
 	l.mu.Lock()
-	if in.released {
+	if in.released || in.storing {
 		l.mu.Unlock()
 		return
 	}
-	in.released, in.code = true, code
-	if l.draining || l.first() != in {
+	in.code = code
+	if p := in.Plan; p != nil && (code.Failed() || !p.stored.Load()) {
+		in.storing = true
+		l.plans = append(l.plans, in)
+	} else {
+		in.released = true
+	}
+	l.proceed(in.session.srv, in)
+}
+
+// proceed drains the lane after in has changed, unless somebody is at it or
+// nothing is to be done. The caller holds mu, which proceed gives up.
+func (l *lane) proceed(s *Server, in *Inbound) {
+	if l.draining || l.first() != in && !in.storing {
 		l.mu.Unlock()
 		return
 	}
 	l.draining = true
-	r := in.session.srv.borrow()
+	r := s.borrow()
 	l.drain(r)
 	r.giveBack()
+}
+
+// settlePlan stores the plan of a released message, or gives it up.
+func (in *Inbound) settlePlan(r *routing) {
+	if in.code.Failed() {
+		in.Plan.cancel(r)
+		in.planSettled(in.code)
+		return
+	}
+	in.Plan.store(r, func(err error) {
+		code := in.code
+		if err != nil {
+			code = UnspecifiedError
+		}
+		in.planSettled(code)
+	})
+}
+
+func (in *Inbound) planSettled(code ReasonCode) {
+	l := in.session.lane
+	l.mu.Lock()
+	in.code, in.released, in.storing = code, true, false
+	l.proceed(in.session.srv, in)
 }
 
 // lane is the queue of what a client has published, in order of arrival. It
@@ -69,6 +111,7 @@ func (in *Inbound) Release(code ReasonCode) {
 type lane struct {
 	mu       sync.Mutex // before output.mu; never held while routing
 	queue    []*Inbound
+	plans    []*Inbound // released ones whose plans are to be stored, or given up
 	head     int
 	bytes    int
 	draining bool          // one goroutine at a time works on the queue's head
@@ -119,7 +162,20 @@ func (l *lane) pop() {
 // drain finishes the released messages at the head. The caller holds mu and has
 // set draining; drain gives both up.
 func (l *lane) drain(r *routing) {
-	for in := l.first(); in != nil && in.released; in = l.first() {
+	for {
+		if plans := l.plans; len(plans) > 0 {
+			l.plans = nil
+			l.mu.Unlock()
+			for _, in := range plans {
+				in.settlePlan(r)
+			}
+			l.mu.Lock()
+			continue
+		}
+		in := l.first()
+		if in == nil || !in.released {
+			break
+		}
 		l.mu.Unlock()
 		in.route(r, true)
 		l.mu.Lock()
@@ -141,7 +197,11 @@ func (in *Inbound) route(r *routing, owned bool) {
 	if in.echo || in.code.Failed() {
 		return
 	}
-	r.route(in.session.srv, &in.Message, in.Client, owned)
+	if p := in.Plan; p != nil {
+		r.route(in.session.srv, p.Message, in.Client, true, p)
+		return
+	}
+	r.route(in.session.srv, &in.Message, in.Client, owned, nil)
 }
 
 // finish acknowledges a released message and moves its packet id on. The

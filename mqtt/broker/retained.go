@@ -12,6 +12,9 @@ import (
 type retained struct {
 	maxMessages, maxBytes int
 	dropped               func()
+	// changed hears of every change, in order: an empty payload is the end of
+	// what a topic retained. It is called with mu held.
+	changed func(*Message)
 
 	mu             sync.RWMutex // after session.mu
 	root           retainedNode
@@ -31,12 +34,25 @@ type retainedNode struct {
 func (t *retained) store(m *Message) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	t.changed(m)
 	if len(m.Payload) == 0 {
 		if n := t.find(m.Topic); n != nil && n.msg != nil {
 			t.clear(n)
 		}
 		return
 	}
+	t.put(m)
+}
+
+// load keeps a message that is on disk already.
+func (t *retained) load(m *Message) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.put(m)
+}
+
+// put keeps m as the youngest, and drops the oldest while there is too much.
+func (t *retained) put(m *Message) {
 	n := &t.root
 	for rest, more := m.Topic, true; more; {
 		var level string
@@ -65,7 +81,7 @@ func (t *retained) store(m *Message) {
 	t.count++
 	t.bytes += m.size()
 	for t.count > t.maxMessages || t.bytes > t.maxBytes {
-		t.clear(t.oldest)
+		t.forget(t.oldest)
 		t.dropped()
 	}
 }
@@ -107,6 +123,12 @@ func (t *retained) clear(n *retainedNode) {
 	}
 }
 
+// forget clears what nobody asked to clear.
+func (t *retained) forget(n *retainedNode) {
+	t.changed(&Message{Topic: n.msg.Topic})
+	t.clear(n)
+}
+
 func (t *retained) size() (messages, bytes int) {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
@@ -142,7 +164,7 @@ func (t *retained) expire(nodes []*retainedNode) {
 	now := time.Now()
 	for _, n := range nodes {
 		if n.msg != nil && !n.msg.Expires.IsZero() && !now.Before(n.msg.Expires) {
-			t.clear(n)
+			t.forget(n)
 		}
 	}
 }

@@ -2,6 +2,7 @@ package broker
 
 import (
 	"bytes"
+	"slices"
 	"strings"
 	"time"
 )
@@ -21,6 +22,8 @@ type routing struct {
 	msg   *Message
 	owned bool // msg may be stored
 	kept  *Message
+	// late are what durable sessions get that were not planned for.
+	late []*Plan
 	// QoS 0 headers that are the same for every receiver, by version and
 	// RETAIN: encoded once, shared by all.
 	shared [2][2][]byte
@@ -58,25 +61,30 @@ func (r *routing) flush() {
 	r.owed = r.owed[:0]
 }
 
-// route stores m if it is retained and hands it to all subscribers. publisher
-// is the client it is from, empty for the broker's own. owned is false when
-// m's bytes are only lent: whoever keeps it takes a copy.
-func (r *routing) route(s *Server, m *Message, publisher string, owned bool) {
+// route stores m if it is retained and hands it to all subscribers, save those
+// that have a place in its plan p, which may be nil: what they get goes through
+// that. publisher is the client it is from, empty for the broker's own. owned
+// is false when m's bytes are only lent: whoever keeps it takes a copy.
+func (r *routing) route(s *Server, m *Message, publisher string, owned bool, p *Plan) {
 	if !m.Expires.IsZero() && !time.Now().Before(m.Expires) {
 		s.count.dropExpired.Add(1)
-		return
-	}
-	r.take(m, owned)
-	if m.Retain {
-		s.retained.store(r.keep()) // before the subscribers: see session.subscribe
-	}
-	r.subs = s.subs.Match(m.Topic, r.subs[:0])
-	if len(r.subs) == 1 && r.subs[0].group == nil {
-		if sub := r.subs[0]; !sub.noLocal || sub.sess.client != publisher {
-			sub.sess.deliver(r, sub.queued(m))
+	} else {
+		r.take(m, owned)
+		if m.Retain {
+			s.retained.store(r.keep()) // before the subscribers: see session.subscribed
 		}
-	} else if len(r.subs) > 0 {
-		r.fanOut(m, publisher)
+		r.subs = s.subs.Match(m.Topic, r.subs[:0])
+		if len(r.subs) == 1 && r.subs[0].group == nil {
+			sub := r.subs[0]
+			if (!sub.noLocal || sub.sess.client != publisher) && (p == nil || !p.has(sub.sess)) {
+				sub.sess.deliver(r, sub.queued(m))
+			}
+		} else if len(r.subs) > 0 {
+			r.fanOut(m, publisher, p)
+		}
+	}
+	if p != nil {
+		p.ready(r)
 	}
 	r.drop()
 }
@@ -88,50 +96,109 @@ func (r *routing) drop() {
 	for i := range r.shared {
 		r.shared[i][0], r.shared[i][1] = r.shared[i][0][:0], r.shared[i][1][:0]
 	}
+	if len(r.late) > 0 {
+		r.storeLate()
+	}
+}
+
+// unplanned is the plan that a durable session gets the message by, when it was
+// not planned for: it is stored, but nobody waits for that.
+func (r *routing) unplanned(s *Server, m *Message) *Plan {
+	if n := len(r.late); n > 0 && r.late[n-1].Message == m {
+		return r.late[n-1]
+	}
+	p := &Plan{Message: m, srv: s}
+	r.late = append(r.late, p)
+	return p
+}
+
+// storeLate stores what was not planned. No lock may be held.
+func (r *routing) storeLate() {
+	late := r.late
+	r.late = nil
+	for _, p := range late {
+		p.store(r, nil)
+	}
 }
 
 // keep returns the message in hand in a form that may be stored.
 func (r *routing) keep() *Message {
-	switch {
-	case r.owned:
-		return r.msg
-	case r.kept == nil:
-		r.kept = r.msg.clone()
+	if r.kept == nil {
+		r.kept = keep(r.msg, r.owned)
 	}
 	return r.kept
 }
 
+func keep(m *Message, owned bool) *Message {
+	if owned {
+		return m
+	}
+	return m.clone()
+}
+
 // fanOut delivers to more than one subscription: each session once, each
-// shared subscription once.
-func (r *routing) fanOut(m *Message, publisher string) {
+// shared subscription once, and nobody who has a place in the plan.
+func (r *routing) fanOut(m *Message, publisher string, p *Plan) {
+	if p != nil {
+		r.planned(p)
+	}
+	r.collect(m, publisher, func(g *shareGroup) {
+		if p == nil || !slices.Contains(p.groups, g) {
+			g.deliver(r, m)
+		}
+	})
+	for i := range r.targets {
+		t := &r.targets[i]
+		r.stamps[t.sess.slot] = 0
+		if t.msg != nil {
+			t.sess.deliver(r, t.queued)
+		}
+		*t = target{}
+	}
+	r.targets = r.targets[:0]
+}
+
+// planned makes targets without a message of the sessions that have a place,
+// so that collect merges into them what is then left out.
+func (r *routing) planned(p *Plan) {
+	for i := range p.Rows {
+		if row := &p.Rows[i]; row.q.group == nil {
+			r.stamp(row.sess)
+			r.targets = append(r.targets, target{sess: row.sess})
+		}
+	}
+}
+
+// stamp notes that the next target is sess.
+func (r *routing) stamp(sess *session) {
+	if n := sess.slot + 1; n > len(r.stamps) {
+		r.stamps = append(r.stamps, make([]uint32, n-len(r.stamps))...)
+	}
+	r.stamps[sess.slot] = uint32(len(r.targets) + 1)
+}
+
+// collect makes targets of the subscriptions in r.subs; shared ones go to
+// shared.
+func (r *routing) collect(m *Message, publisher string, shared func(*shareGroup)) {
 	for i, sub := range r.subs {
 		r.subs[i] = nil
 		switch {
 		case sub.group != nil:
-			sub.group.deliver(r, m)
+			shared(sub.group)
 			continue
 		case sub.noLocal && sub.sess.client == publisher: // [MQTT-3.8.3-3]
 			continue
 		}
-		slot := sub.sess.slot
-		if slot >= len(r.stamps) {
-			r.stamps = append(r.stamps, make([]uint32, slot+1-len(r.stamps))...)
-		}
 		// Slots are reused: a session that is just ending may share its own.
-		if at := r.stamps[slot]; at != 0 && r.targets[at-1].sess == sub.sess {
-			r.targets[at-1].merge(sub, m)
-			continue
+		if slot := sub.sess.slot; slot < len(r.stamps) {
+			if at := r.stamps[slot]; at != 0 && r.targets[at-1].sess == sub.sess {
+				r.targets[at-1].merge(sub, m)
+				continue
+			}
 		}
+		r.stamp(sub.sess)
 		r.targets = append(r.targets, target{sess: sub.sess, queued: sub.queued(m)})
-		r.stamps[slot] = uint32(len(r.targets))
 	}
-	for i := range r.targets {
-		t := &r.targets[i]
-		r.stamps[t.sess.slot] = 0
-		t.sess.deliver(r, t.queued)
-		*t = target{}
-	}
-	r.targets = r.targets[:0]
 }
 
 // merge adds an overlapping subscription: the largest QoS counts

@@ -26,6 +26,9 @@ type Deps struct {
 	Authenticator Authenticator
 	// Sessions keeps durable sessions; nil keeps them in memory only.
 	Sessions SessionStore
+	// Messages keeps what durable sessions have to get, and retained messages;
+	// nil keeps them in memory only. It needs Sessions.
+	Messages MessageStore
 	// Logger is required.
 	Logger *slog.Logger
 }
@@ -36,6 +39,7 @@ type Server struct {
 	handler      Handler
 	auth         Authenticator
 	store        SessionStore
+	messages     MessageStore
 	log          *slog.Logger
 	started      time.Time
 	count        counters
@@ -43,11 +47,13 @@ type Server struct {
 	subs         *topic.Tree[*subscription]
 	subCount     atomic.Int64
 	sessionCount atomic.Int64 // of sessions
-	retained     retained
-	timers       *timers
-	routings     sync.Pool
-	notices      *rate.Limiter
-	buffered     *budget // what connections hold
+	// storedSessions counts those that the session store has a record of.
+	storedSessions atomic.Int64
+	retained       retained
+	timers         *timers
+	routings       sync.Pool
+	notices        *rate.Limiter
+	buffered       *budget // what connections hold
 
 	shares sync.Mutex // guards groups; before the index's and shareGroup.mu
 	groups map[string]*shareGroup
@@ -80,8 +86,11 @@ func New(cfg Config, deps Deps) (*Server, error) {
 	if deps.Authenticator == nil || deps.Logger == nil {
 		return nil, errors.New("broker: an Authenticator and a Logger are required")
 	}
+	if deps.Messages != nil && deps.Sessions == nil {
+		return nil, errors.New("broker: Messages without Sessions")
+	}
 	s := &Server{
-		cfg: cfg, handler: deps.Handler, auth: deps.Authenticator, store: deps.Sessions, log: deps.Logger,
+		cfg: cfg, handler: deps.Handler, auth: deps.Authenticator, store: deps.Sessions, messages: deps.Messages, log: deps.Logger,
 		started: time.Now(), authSlots: make(chan struct{}, cfg.AuthConcurrency), subs: topic.NewTree[*subscription](),
 		timers: newTimers(), groups: map[string]*shareGroup{}, conns: map[*conn]struct{}{},
 		sessions: map[string]*session{}, perUser: map[string]int{}, lanes: map[string]*lane{}, addresses: map[string]int{},
@@ -91,7 +100,8 @@ func New(cfg Config, deps Deps) (*Server, error) {
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.retained.maxMessages, s.retained.maxBytes = cfg.MaxRetainedMessages, cfg.MaxRetainedBytes
 	s.retained.dropped = func() { s.count.dropRetained.Add(1) }
-	if err := s.load(s.ctx); err != nil {
+	s.retained.changed = s.retainedChanged
+	if err := errors.Join(s.load(s.ctx), s.loadMessages(s.ctx)); err != nil {
 		s.cancel()
 		return nil, err
 	}
@@ -117,7 +127,7 @@ func (s *Server) notice(msg string, args ...any) {
 // Messages of one goroutine keep their order.
 func (s *Server) Publish(m *Message) {
 	r := s.borrow()
-	r.route(s, m, "", true)
+	r.route(s, m, "", true, nil)
 	r.giveBack()
 }
 

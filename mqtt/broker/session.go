@@ -182,9 +182,11 @@ func (s *session) abandon() (orphans []queued) {
 			keep(f.queued)
 		}
 	}
-	s.out.flights, s.out.head, s.out.resend = nil, 0, 0
+	s.out.flights, s.out.head, s.out.resend, s.out.ready = nil, 0, 0, 0
 	for q, ok := s.out.lossless.pop(); ok; q, ok = s.out.lossless.pop() {
-		keep(q)
+		if q.state == ready {
+			keep(q)
+		}
 	}
 	s.dropVolatile()
 	return orphans

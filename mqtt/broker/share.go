@@ -31,6 +31,7 @@ func (sub *subscription) queued(m *Message) queued {
 // shareGroup is the set of sessions behind one $share filter; each message goes
 // to one of them [MQTT5 4.8.2].
 type shareGroup struct {
+	filter  string     // with $share
 	mu      sync.Mutex // leaf
 	members []*subscription
 	next    int
@@ -44,29 +45,55 @@ func (g *shareGroup) pick(dst []*subscription) []*subscription {
 	n, first := len(g.members), g.next
 	for _, online := range [...]bool{true, false} {
 		for i := range n {
-			at := (first + i) % n
-			if g.members[at].sess.online.Load() != online {
-				continue
+			if sub := g.members[(first+i)%n]; sub.sess.online.Load() == online {
+				dst = append(dst, sub)
 			}
-			if len(dst) == 0 {
-				g.next = at + 1
-			}
-			dst = append(dst, g.members[at])
 		}
 	}
 	return dst
+}
+
+// took makes the one after sub the next to be tried first.
+func (g *shareGroup) took(sub *subscription) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if i := slices.Index(g.members, sub); i >= 0 {
+		g.next = i + 1
+	}
 }
 
 // deliver hands the message in hand to one member.
 func (g *shareGroup) deliver(r *routing, m *Message) {
 	var space [8]*subscription
 	for _, sub := range g.pick(space[:0]) {
-		q := sub.queued(m)
-		q.group = g
-		if sub.sess.deliver(r, q) {
+		if sub.sess.deliver(r, g.queued(sub, m)) {
+			g.took(sub)
 			return
 		}
 	}
+}
+
+// plan reserves a place with the member whose turn it is, when that is a
+// durable session. Otherwise the member is chosen at the delivery.
+func (g *shareGroup) plan(r *routing, m *Message, p **Plan) {
+	var space [8]*subscription
+	for _, sub := range g.pick(space[:0]) {
+		q := g.queued(sub, m)
+		if q.qos == 0 || !sub.sess.persists() {
+			return
+		}
+		if sub.sess.reserve(r, q, p) {
+			(*p).groups = append((*p).groups, g)
+			g.took(sub)
+			return
+		}
+	}
+}
+
+func (g *shareGroup) queued(sub *subscription, m *Message) queued {
+	q := sub.queued(m)
+	q.group = g
+	return q
 }
 
 // subscribeIndex puts sub into the index, in one step with the one it replaces:
@@ -85,7 +112,7 @@ func (s *Server) subscribeIndex(sub, old *subscription) {
 	defer s.shares.Unlock()
 	g := s.groups[sub.filter]
 	if g == nil {
-		g = &shareGroup{}
+		g = &shareGroup{filter: sub.filter}
 		s.groups[sub.filter] = g
 		s.subs.Add(sub.match, &subscription{group: g})
 	}

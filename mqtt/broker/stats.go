@@ -48,6 +48,7 @@ type Stats struct {
 	RefusedMessages uint64 // released with a failure
 	Duplicates      uint64 // recognised and not processed again
 	StoreErrors     uint64
+	DamagedMessages uint64 // stored rows that could not be read
 
 	// What bounds did.
 	Takeovers            uint64
@@ -80,7 +81,7 @@ type counters struct {
 	takeovers, expired, displaced, pendingStalls, pendingRefused      atomic.Uint64
 	rateStalls, slowClients, keepAliveTimeouts, refusedSubs           atomic.Uint64
 	dropFull, dropOffline, dropExpired, dropTooLarge, dropSessionEnd  atomic.Uint64
-	dropRetained, shed                                                atomic.Uint64
+	dropRetained, shed, damaged                                       atomic.Uint64
 	queuedMessages, queuedBytes, pendingBytes                         atomic.Int64
 }
 
@@ -103,7 +104,7 @@ func (s *Server) Stats() Stats {
 		BadCredentials: c.badCredentials.Load(), DeniedConnects: c.deniedConnects.Load(),
 		DeniedPublishes: c.deniedPublishes.Load(), DeniedSubscribes: c.deniedSubscribes.Load(),
 		ProtocolErrors: c.protocolErrors.Load(), PacketsTooLarge: c.tooLarge.Load(), AcceptErrors: c.acceptErrors.Load(),
-		RefusedMessages: c.refusedMessages.Load(), Duplicates: c.duplicates.Load(), StoreErrors: c.storeErrors.Load(),
+		RefusedMessages: c.refusedMessages.Load(), Duplicates: c.duplicates.Load(), StoreErrors: c.storeErrors.Load(), DamagedMessages: c.damaged.Load(),
 		Takeovers: c.takeovers.Load(), SessionsExpired: c.expired.Load(), SessionsDisplaced: c.displaced.Load(),
 		PendingStalls: c.pendingStalls.Load(), PendingRefused: c.pendingRefused.Load(), RateStalls: c.rateStalls.Load(),
 		SlowClients: c.slowClients.Load(), ShedConnections: c.shed.Load(), KeepAliveTimeouts: c.keepAliveTimeouts.Load(),

@@ -100,8 +100,12 @@ func (s *session) revoke(c *conn) {
 		return
 	}
 	s.srv.notice("subscriptions of a resumed session are no longer allowed", "client", s.client, "user", s.user, "subscriptions", revoked)
-	for q, ok := s.out.lossless.pop(); ok; q, ok = s.out.lossless.pop() {
-		s.letGo(&q)
+	for q := s.out.lossless.head(); q != nil; q = s.out.lossless.head() {
+		if q.state == reserved {
+			s.out.lossless.drop(q) // its row goes when its plan is ready
+			continue
+		}
+		s.discard(q)
 		s.srv.count.dropSessionEnd.Add(1)
 	}
 }
@@ -119,6 +123,7 @@ func covered(acl []string, filter string) bool {
 // under the session's lock: one that is published meanwhile is stored before it
 // is delivered, so the client never sees the older one last.
 func (s *session) subscribed(c *conn, packetID uint16, codes []byte, granted []*subscription) error {
+	defer c.routing.storeLate()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	fresh := make([]bool, len(granted))
@@ -149,6 +154,13 @@ func (s *session) subscribed(c *conn, packetID uint16, codes []byte, granted []*
 func (s *session) replay(r *routing, sub *subscription, m *Message) {
 	q := sub.queued(m)
 	q.retain, q.replay = true, true // [MQTT-3.3.1-8]
+	if q.qos > 0 && s.persists() {
+		s.reserveLocked(q, r.unplanned(s.srv, m))
+		return
+	}
+	if q.qos > 0 {
+		q.seq = s.out.take()
+	}
 	s.enqueue(q)
 	s.pump(r)
 }
