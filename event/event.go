@@ -51,6 +51,9 @@ const (
 	TypeMQTT   = "io.headgate.mqtt.message"
 	TypeInvoke = "io.headgate.invoke"
 	TypeQueue  = "io.headgate.queue.message"
+	// TypeFailed tells of an event that a function gave up. Its data is the
+	// JSON of a failure: see docs/functions.md.
+	TypeFailed = "io.headgate.function.failed"
 )
 
 // ErrInvalid is returned for an event that misses a required attribute.

@@ -51,7 +51,7 @@ func (m *Manifest) Fault(message string, path ...any) *Fault {
 }
 
 func (s *source) fault(message string, path ...any) *Fault {
-	f := &Fault{File: s.file, Field: fieldPath(path), Message: message}
+	f := &Fault{File: s.file, Field: FieldPath(path), Message: message}
 	for n := len(path); n > 0 && s.tree != nil; n-- {
 		if node := s.lookup(path[:n]); node != nil {
 			pos := node.GetToken().Position
@@ -79,7 +79,8 @@ func (s *source) lookup(path []any) ast.Node {
 	return node
 }
 
-func fieldPath(path []any) string {
+// FieldPath writes a path as people do: triggers[1].when.
+func FieldPath(path []any) string {
 	var b strings.Builder
 	for i, p := range path {
 		switch p := p.(type) {

@@ -105,6 +105,16 @@ func (r Retry) WithDefaults() Retry {
 	return r
 }
 
+// OnFailure says who hears of a function's dead letters. At most one field is
+// set.
+type OnFailure struct {
+	// Function is started with the failure as its event, durably.
+	Function string `yaml:"function" json:"function,omitempty"`
+	// Topic is what the failure is published to, with QoS 1. It must be in
+	// permissions.publish.
+	Topic string `yaml:"topic" json:"topic,omitempty"`
+}
+
 // Permissions is what a function may touch. What is not listed is denied; its
 // own state namespace is implicit.
 type Permissions struct {

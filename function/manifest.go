@@ -31,6 +31,8 @@ type Spec struct {
 	Limits Limits `yaml:"limits" json:"limits"`
 	// Retry says what follows a failed invocation of a durable event.
 	Retry Retry `yaml:"retry" json:"retry"`
+	// OnFailure says who hears when an event is given up.
+	OnFailure OnFailure `yaml:"on_failure" json:"on_failure,omitzero"`
 	// Permissions are what it may touch.
 	Permissions Permissions `yaml:"permissions" json:"permissions,omitzero"`
 	// Config is given to the function, to be changed without its code.

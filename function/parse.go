@@ -48,6 +48,9 @@ func ParseManifest(file string, src []byte) (*Manifest, error) {
 		}
 		s.Name = name
 		zeros = append(zeros, m.writtenZeros(s)...)
+		if s.OnFailure == (OnFailure{}) && m.source.lookup([]any{"functions", name, "on_failure"}) != nil {
+			zeros = append(zeros, m.Fault("says nobody: name a function or a topic, or leave it out", "functions", name, "on_failure"))
+		}
 		s.Limits = s.Limits.WithDefaults()
 		s.Retry = s.Retry.WithDefaults()
 	}

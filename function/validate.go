@@ -58,7 +58,7 @@ func (m *Manifest) Validate() error {
 func (s *Spec) Validate() error {
 	var faults []error
 	at := func(message string, path ...any) {
-		faults = append(faults, fmt.Errorf("%s: %s", fieldPath(append([]any{s.Name}, path...)), message))
+		faults = append(faults, fmt.Errorf("%s: %s", FieldPath(append([]any{s.Name}, path...)), message))
 	}
 	if !ValidName(s.Name) {
 		at("a function's name starts with a letter and has only a-z, 0-9 and -, 63 at most")
@@ -85,6 +85,7 @@ func (s *Spec) validate(at func(string, ...any)) {
 	}
 	s.Limits.validate(at)
 	s.Retry.validate(at)
+	s.OnFailure.validate(s.Name, at)
 	s.Permissions.validate(at)
 }
 
@@ -150,6 +151,19 @@ func (r *Retry) validate(at func(string, ...any)) {
 	}
 	if r.ThenKey != ThenSkip && r.ThenKey != ThenBlock {
 		at(fmt.Sprintf("%q must be skip or block", r.ThenKey), "retry", "then_key")
+	}
+}
+
+func (o *OnFailure) validate(name string, at func(string, ...any)) {
+	switch {
+	case o.Function != "" && o.Topic != "":
+		at("has both function and topic: name one", "on_failure")
+	case o.Function == name && name != "":
+		at("a function cannot handle its own failures: name another", "on_failure", "function")
+	case o.Function != "" && !ValidName(o.Function):
+		at(fmt.Sprintf("%q is not a function's name", o.Function), "on_failure", "function")
+	case strings.ContainsAny(o.Topic, "+#"):
+		at(fmt.Sprintf("%q must be one topic, without wildcards", o.Topic), "on_failure", "topic")
 	}
 }
 

@@ -38,7 +38,7 @@ func (g *Gateway) functionStates() []metrics.FunctionState {
 		}
 		f := metrics.FunctionState{
 			Name: s.Name, Failures: s.Breaker.Failures, Queued: s.Queued, Waiting: s.Waiting, Pauses: s.Pauses,
-			Retries: s.Retries, DeadLetters: s.DeadLetters, Expired: s.Expired, VolatileDropped: s.VolatileDropped,
+			Retries: s.Retries, DeadLetters: s.DeadLetters, Expired: s.Expired, FailuresUnheard: s.FailuresUnheard, VolatileDropped: s.VolatileDropped,
 		}
 		switch s.Breaker.State {
 		case dispatch.BreakerOpen:

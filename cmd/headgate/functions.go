@@ -125,9 +125,10 @@ func manifestText(s *function.Spec) ([]byte, error) {
 	raw, err := json.Marshal(struct {
 		Limits      function.Limits      `json:"limits"`
 		Retry       function.Retry       `json:"retry"`
+		OnFailure   function.OnFailure   `json:"on_failure,omitzero"`
 		Permissions function.Permissions `json:"permissions,omitzero"`
 		Config      map[string]any       `json:"config,omitempty"`
-	}{s.Limits, s.Retry, s.Permissions, s.Config})
+	}{s.Limits, s.Retry, s.OnFailure, s.Permissions, s.Config})
 	if err != nil {
 		return nil, err
 	}

@@ -51,7 +51,7 @@ func checkSpec(m *function.Manifest, s *function.Spec) error {
 	for _, err := range unjoin(grant.Check(s)) {
 		var field *grant.FieldError
 		if errors.As(err, &field) {
-			err = m.Fault(field.Err.Error(), "functions", s.Name, "permissions", field.Field, field.Index)
+			err = m.Fault(field.Err.Error(), append([]any{"functions", s.Name}, field.Path...)...)
 		}
 		faults = append(faults, err)
 	}

@@ -187,6 +187,11 @@ func (a *arrival) amend(done []*task, err error) bool {
 		t.fn.decideFailure(t)
 		return false
 	case errors.As(err, &quota):
+		for _, t := range done {
+			if t.unreport() {
+				return false
+			}
+		}
 		a.close(broker.QuotaExceeded)
 	case errors.Is(err, store.ErrDuplicate):
 		a.duplicate()

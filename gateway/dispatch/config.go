@@ -55,6 +55,8 @@ type Function struct {
 	Grant   *host.Grant
 	Limits  function.Limits
 	Retry   function.Retry
+	// OnFailure says who hears of its dead letters.
+	OnFailure function.OnFailure
 	// Retire, which may be nil, is called once, on a goroutine of its own,
 	// when the version has been replaced or removed and its last invocation
 	// has ended.

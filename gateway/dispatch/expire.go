@@ -1,6 +1,10 @@
 package dispatch
 
-import "time"
+import (
+	"time"
+
+	"github.com/headgate-io/headgate/function"
+)
 
 // expireBatch is how many events of a function are given up for their age
 // before its other work gets a turn.
@@ -122,16 +126,20 @@ func (f *fn) expiredLocked() []*task {
 // giveUp makes dead letters of tasks without a trial, a batch after the other.
 func (f *fn) giveUp(batch []*task) {
 	for len(batch) > 0 {
+		done := 0
 		for _, t := range batch {
 			v := t.version
-			f.expire(t)
+			if f.expire(t) {
+				done++
+			}
 			f.mu.Lock()
 			f.dropVersionLocked(v)
 			f.mu.Unlock()
 		}
 		f.mu.Lock()
 		f.kickLocked()
-		if batch = nil; f.live != nil && !f.d.stopping.Load() {
+		// A disk that cannot be read is left alone for a while.
+		if batch = nil; done > 0 && f.live != nil && !f.d.stopping.Load() {
 			batch = f.expiredLocked()
 		}
 		f.aged.busy = len(batch) > 0
@@ -142,11 +150,17 @@ func (f *fn) giveUp(batch []*task) {
 	f.mu.Unlock()
 }
 
-// expire settles one task as past its age.
-func (f *fn) expire(t *task) {
+// expire settles one task as past its age, unless its event cannot be read.
+func (f *fn) expire(t *task) bool {
 	if t.out == nil {
 		t.out = new(outcome)
 	}
+	*t.out = outcome{}
+	if t.version.OnFailure != (function.OnFailure{}) && t.ev == nil && !f.load(t) {
+		return false // it is gone, or will be tried again later
+	}
 	*t.out = outcome{at: f.d.cfg.Now(), giveUp: reasonAge, untried: true}
+	f.reportFailure(t)
 	f.d.settle(t)
+	return true
 }

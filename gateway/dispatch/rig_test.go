@@ -115,6 +115,7 @@ type deploy struct {
 	limits   function.Limits
 	retry    function.Retry
 	perms    function.Permissions
+	failure  function.OnFailure
 	retire   func()
 }
 
@@ -125,7 +126,7 @@ func (r *rig) deploy(name string, fn code, d deploy) {
 		d.version = 1
 	}
 	err := r.d.SetFunction(dispatch.Function{
-		Name: name, Version: d.version, Pool: fn, Limits: d.limits, Retry: d.retry, Retire: d.retire,
+		Name: name, Version: d.version, Pool: fn, Limits: d.limits, Retry: d.retry, OnFailure: d.failure, Retire: d.retire,
 		Grant: host.NewGrant(name, d.perms, d.limits, nil, allTopics{}),
 	})
 	if err == nil {

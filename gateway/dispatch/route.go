@@ -47,12 +47,17 @@ func (f *fn) route(t *task, e *function.Effects) error {
 	return nil
 }
 
-// caused is the n-th event that a task's effects cause.
+// caused is the n-th event that a task's effects, or its failure, cause.
 func (t *task) caused(n int, kind, subject string, data []byte) *event.Event {
-	return &event.Event{
+	e := &event.Event{
 		ID: t.ev.ID + "/" + strconv.Itoa(n), Source: "/functions/" + t.fn.name, Type: kind, Subject: subject,
 		Time: t.out.at, Data: data, Hops: t.ev.Hops + 1, Retained: t.ev.Retained,
 	}
+	if t.out.giveUp != "" {
+		e.ID = t.ev.ID + "/failed/" + t.fn.name
+		e.Extensions = t.failedChain()
+	}
+	return e
 }
 
 func (f *fn) start(t *task, ev *event.Event, m *trigger.Match) {
@@ -61,6 +66,9 @@ func (f *fn) start(t *task, ev *event.Event, m *trigger.Match) {
 		return
 	}
 	o := t.out
+	if o.giveUp != "" && t.failedBefore(m.Function) {
+		return // a function hears neither of its own failure nor of what that led to
+	}
 	if ev.Hops > event.MaxHops {
 		o.dead = append(o.dead, &store.DeadLetter{
 			Function: target.name, Version: m.Version, Key: m.Key, Arrived: ev.Time, Died: ev.Time, Reason: reasonHops,

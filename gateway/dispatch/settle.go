@@ -71,7 +71,8 @@ func (t *task) part(u *store.Unit) {
 	switch {
 	case t.kind != durable:
 	case o.giveUp != "":
-		u.Dead = append(u.Dead, t.letter())
+		u.Insert = append(u.Insert, o.rows...)
+		u.Dead = append(append(u.Dead, t.letter()), o.dead...)
 		if t.stored.Load() {
 			u.Delete = append(u.Delete, &t.row)
 		}
@@ -222,6 +223,8 @@ func (d *Dispatcher) refused(t *task, err error) {
 			return
 		}
 		d.rolledBack(t)
+	case errors.As(err, &quota) && t.unreport():
+		d.settle(t)
 	case errors.As(err, &quota), errors.As(err, &conflict):
 		d.fail(t, err)
 	default:
@@ -324,10 +327,7 @@ func (d *Dispatcher) committed(t *task) {
 // deliver hands publishes to the outbox, and what they start without a
 // promise to its functions.
 func (d *Dispatcher) deliver(t *task) {
-	o := t.out
-	if !o.ok {
-		return
-	}
+	o := t.out // of a failure only what tells of it
 	for i := range o.effects.Publishes {
 		var plan *broker.Plan
 		if o.plans != nil {
@@ -346,7 +346,7 @@ func (d *Dispatcher) deliver(t *task) {
 
 // expectDelivery holds back later publishes of the function.
 func (d *Dispatcher) expectDelivery(t *task) {
-	if !t.out.ok || len(t.out.effects.Publishes) == 0 {
+	if len(t.out.effects.Publishes) == 0 {
 		return
 	}
 	t.fn.mu.Lock()
@@ -355,7 +355,7 @@ func (d *Dispatcher) expectDelivery(t *task) {
 }
 
 func (d *Dispatcher) undelivered(t *task) {
-	if !t.out.ok || len(t.out.effects.Publishes) == 0 {
+	if len(t.out.effects.Publishes) == 0 {
 		return
 	}
 	t.fn.mu.Lock()
@@ -364,7 +364,7 @@ func (d *Dispatcher) undelivered(t *task) {
 }
 
 func (d *Dispatcher) noteTicket(t *task, tk store.Ticket) {
-	if !t.out.ok || len(t.out.effects.Publishes) == 0 {
+	if len(t.out.effects.Publishes) == 0 {
 		return
 	}
 	t.fn.mu.Lock()

@@ -15,6 +15,9 @@ type FunctionStats struct {
 	// Retries counts attempts to come, DeadLetters events given up, Expired
 	// those of them whose age was over before their turn came.
 	Retries, DeadLetters, Expired uint64
+	// FailuresUnheard counts dead letters that on_failure did not tell of,
+	// because the queue had no room or it would have told of itself.
+	FailuresUnheard uint64
 	// Conflicts and Rollbacks count reruns.
 	Conflicts, Rollbacks uint64
 	// VolatileDropped counts volatile events over a bound, RateDropped those of

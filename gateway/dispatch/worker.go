@@ -246,6 +246,7 @@ func (f *fn) decideFailure(t *task) {
 	default:
 		o.retryAt = o.at.Add(backoff(retry, attempt))
 	}
+	f.reportFailure(t)
 }
 
 // Why an event is given up.

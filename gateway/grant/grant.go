@@ -25,30 +25,34 @@ func New(spec *function.Spec) (*host.Grant, error) {
 	return host.NewGrant(spec.Name, spec.Permissions, spec.Limits, config, topics(spec.Permissions.Publish)), nil
 }
 
-// FieldError is a fault in one entry of a list of permissions.
+// FieldError is a fault in one field of a function.
 type FieldError struct {
-	// Field is the list, as in permissions.publish, and Index the entry.
-	Field string
-	Index int
-	Err   error
+	// Path leads to it: names of fields, and indexes in lists.
+	Path []any
+	Err  error
 }
 
 // Error names the field.
-func (e *FieldError) Error() string {
-	return fmt.Sprintf("permissions.%s[%d]: %v", e.Field, e.Index, e.Err)
-}
+func (e *FieldError) Error() string { return fmt.Sprintf("%s: %v", function.FieldPath(e.Path), e.Err) }
 
 // Unwrap returns what is wrong.
 func (e *FieldError) Unwrap() error { return e.Err }
 
-// Check joins every fault of the permissions, each a *FieldError.
+// Check joins every fault of the permissions and of what needs one, each a
+// *FieldError.
 func Check(spec *function.Spec) error {
 	var faults []error
+	add := func(err error, path ...any) { faults = append(faults, &FieldError{path, err}) }
 	for i, f := range spec.Permissions.Publish {
 		if err := topic.DefaultLimits.CheckFilter(f); err != nil {
-			faults = append(faults, &FieldError{"publish", i, err})
+			add(err, "permissions", "publish", i)
 		} else if strings.HasPrefix(f, "$") {
-			faults = append(faults, &FieldError{"publish", i, fmt.Errorf("%q: topics that start with $ are the broker's own", f)})
+			add(fmt.Errorf("%q: topics that start with $ are the broker's own", f), "permissions", "publish", i)
+		}
+	}
+	if to := spec.OnFailure.Topic; to != "" {
+		if err := topics(spec.Permissions.Publish).MayPublish(to); err != nil {
+			add(err, "on_failure", "topic")
 		}
 	}
 	return errors.Join(faults...)

@@ -23,3 +23,14 @@ func TestCheckNamesTheEntry(t *testing.T) {
 		t.Errorf("a/+ was refused: %v", err)
 	}
 }
+
+func TestCheckOnFailureTopic(t *testing.T) {
+	s := &function.Spec{Name: "f", OnFailure: function.OnFailure{Topic: "alerts/f"}, Permissions: function.Permissions{Publish: []string{"a/+"}}}
+	if err := grant.Check(s); err == nil || !strings.Contains(err.Error(), `on_failure.topic: topic "alerts/f" is not in permissions.publish`) {
+		t.Errorf("a topic without permission: %v", err)
+	}
+	s.Permissions.Publish = []string{"alerts/#"}
+	if err := grant.Check(s); err != nil {
+		t.Error(err)
+	}
+}

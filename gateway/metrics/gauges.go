@@ -13,7 +13,7 @@ type FunctionState struct {
 	// Queued is what waits for a turn, Waiting what waits for its next attempt.
 	Queued, Waiting int
 	// Since the start of the gateway.
-	Pauses, Retries, DeadLetters, Expired, VolatileDropped uint64
+	Pauses, Retries, DeadLetters, Expired, FailuresUnheard, VolatileDropped uint64
 }
 
 // functionGauges makes metrics of FunctionStates, with the function as label.
@@ -51,6 +51,8 @@ func FunctionStates(read func() []FunctionState) prometheus.Collector {
 		func(f *FunctionState) float64 { return float64(f.DeadLetters) })
 	add("expired_total", "Events given up because their age was over before their turn came.", prometheus.CounterValue,
 		func(f *FunctionState) float64 { return float64(f.Expired) })
+	add("failures_unheard_total", "Events given up of which on_failure did not tell.", prometheus.CounterValue,
+		func(f *FunctionState) float64 { return float64(f.FailuresUnheard) })
 	add("volatile_dropped_total", "Volatile events dropped.", prometheus.CounterValue,
 		func(f *FunctionState) float64 { return float64(f.VolatileDropped) })
 	return c

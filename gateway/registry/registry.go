@@ -165,7 +165,7 @@ func (r *Registry) activate(d *deployment) error {
 	r.deps.Store.SetStateQuota(d.spec.Name, int64(d.spec.Limits.State))
 	err = r.deps.Dispatcher.SetFunction(dispatch.Function{
 		Name: d.spec.Name, Version: d.version.Number, Pool: d.pool, Grant: g,
-		Limits: d.spec.Limits, Retry: d.spec.Retry, Retire: func() { r.retire(d) },
+		Limits: d.spec.Limits, Retry: d.spec.Retry, OnFailure: d.spec.OnFailure, Retire: func() { r.retire(d) },
 	})
 	if err != nil {
 		return err
