@@ -20,7 +20,7 @@ func TestOnFailure(t *testing.T) {
 	const bad = `export default () => { throw new Error("no flow"); };`
 	r.script("handler", "", `export default (event, { state }) => {
 	  const { function: name, error, event: failed } = event.data;
-	  state.set("got", [event.meta("type"), event.subject, name, error.split("\n")[0], failed.data.v, failed.subject]);
+	  state.set("got", [event.meta("type"), event.subject, name, error.slice(0, 22), failed.data.v, failed.subject]);
 	};`)
 	r.script("one", "in/one", bad, once(function.OnFailure{Function: "handler"}))
 	r.script("two", "in/two", bad, once(function.OnFailure{Topic: "alerts/two"}))
