@@ -41,6 +41,10 @@ type Config struct {
 	// AuthConcurrency is how many Authenticate calls may run at once.
 	AuthConcurrency int
 
+	// RefusalDelay is how long after the question the answer to wrong
+	// credentials comes, whatever was wrong with them.
+	RefusalDelay time.Duration
+
 	// ReceiveMaximum is how many QoS 1 and 2 messages of one client may be
 	// unacknowledged.
 	ReceiveMaximum uint16
@@ -109,6 +113,7 @@ func DefaultConfig() Config {
 		MaxSubscriptions:         256,
 		MaxSessionExpiry:         30 * 24 * time.Hour,
 		AuthConcurrency:          16,
+		RefusalDelay:             time.Second,
 		ReceiveMaximum:           256,
 		TopicAliasMaximum:        32,
 		MaxPendingMessages:       1024,
@@ -181,8 +186,8 @@ func (c *Config) Validate() error {
 	} {
 		positive(f.name, f.value > 0, f.value)
 	}
-	if c.PublishRate < 0 || c.SysInterval < 0 || c.MaxKeepAlive < 0 {
-		faults = append(faults, errors.New("publish_rate, sys_interval, max_keep_alive: zero or more"))
+	if c.PublishRate < 0 || c.SysInterval < 0 || c.MaxKeepAlive < 0 || c.RefusalDelay < 0 {
+		faults = append(faults, errors.New("publish_rate, sys_interval, max_keep_alive, refusal_delay: zero or more"))
 	}
 	if c.MaxPacket > maxRemaining {
 		faults = append(faults, fmt.Errorf("max_packet: %d is above MQTT's own limit of %d", c.MaxPacket, maxRemaining))

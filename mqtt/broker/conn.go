@@ -61,6 +61,8 @@ type conn struct {
 	refused int
 	timer   timer // closes the connection after refusals
 
+	stale bool // users changed since it was authenticated; guarded by Server.mu
+
 	closing   chan struct{} // closed by kick
 	closeOnce sync.Once
 	closeCode ReasonCode    // valid once closing is closed
@@ -259,6 +261,10 @@ func (c *conn) verdict(err error) (code ReasonCode, clean bool) {
 	case errors.As(err, &wire):
 		if wire.code == PacketTooLarge {
 			count.tooLarge.Add(1)
+		}
+		if wire.code == NotAuthorized { // counted where it was denied
+			c.srv.notice("client closed: its ACL does not allow what it published", "client", c.sess.client, "user", c.sess.user, "remote", c.remote)
+			return wire.code, false
 		}
 		count.protocolErrors.Add(1)
 		c.srv.notice("client broke the protocol", "client", c.sess.client, "remote", c.remote, "reason", wire.text)

@@ -38,6 +38,7 @@ type hello struct {
 	creds    Credentials
 	will     *will
 	user     string // after authentication
+	asked    string // the client id as the client knows it
 }
 
 // connect takes the connection from its first byte to the CONNACK. ctx ends at
@@ -71,12 +72,26 @@ func (c *conn) connect(ctx context.Context) error {
 		return err
 	}
 	h.creds.Certificate = cert
-	if err := c.authenticate(ctx, h); err != nil {
-		return err
-	}
 	c.in.limit = c.srv.cfg.MaxPacket
-	return c.srv.attach(ctx, c, h)
+	for {
+		if err := c.authenticate(ctx, h); err != nil {
+			return err
+		}
+		if err := c.srv.attach(ctx, c, h); !errors.Is(err, errStale) {
+			return err
+		}
+	}
 }
+
+// errStale sends a connection back to be authenticated again: users changed
+// since it was.
+var errStale = errors.New("users changed since the client was authenticated")
+
+// handshakeError is a TLS handshake that came to nothing.
+type handshakeError struct{ error }
+
+// Unwrap returns what went wrong.
+func (e handshakeError) Unwrap() error { return e.error }
 
 // handshake completes TLS and returns the client's certificate, if any.
 func handshake(ctx context.Context, nc net.Conn) (*x509.Certificate, error) {
@@ -88,7 +103,7 @@ func handshake(ctx context.Context, nc net.Conn) (*x509.Certificate, error) {
 		return nil, nil
 	}
 	if err := t.HandshakeContext(ctx); err != nil {
-		return nil, err
+		return nil, handshakeError{err}
 	}
 	return verifiedCertificate(t.ConnectionState()), nil
 }
@@ -131,6 +146,7 @@ func (c *conn) hello(head byte, body []byte) (*hello, error) {
 	case h.client == "": // [MQTT-3.1.3-6]
 		h.client, h.assigned = "auto-"+rand.Text(), true
 	}
+	h.asked = h.client
 	if h.will, h.expiry = nil, c.sessionExpiry(p.Clean); p.WillFlag {
 		w, err := c.willOf()
 		if err != nil {
@@ -216,24 +232,28 @@ func (c *conn) willOf() (*will, error) {
 // authenticate asks the authenticator who this is, and checks the will against
 // the answer.
 func (c *conn) authenticate(ctx context.Context, h *hello) error {
-	select {
-	case c.srv.authSlots <- struct{}{}:
-		defer func() { <-c.srv.authSlots }()
-	case <-ctx.Done():
-		return refuse(ServerBusy, "no time left to authenticate")
-	case <-c.closing:
-		return net.ErrClosed
-	}
-	id, err := c.srv.auth.Authenticate(ctx, h.creds)
+	began := time.Now()
+	id, err := c.ask(ctx, h)
+	var refused *connectError
 	switch {
+	case errors.As(err, &refused), errors.Is(err, net.ErrClosed):
+		return err
 	case errors.Is(err, ErrBadCredentials):
 		c.srv.count.badCredentials.Add(1)
+		c.holdBack(ctx, began)
 		return refuse(BadUserNameOrPassword, "%v", err)
+	case errors.Is(err, ErrTooManyFailures):
+		c.srv.count.throttled.Add(1)
+		c.holdBack(ctx, began)
+		return refuse(ConnectionRateExceeded, "%v", err)
 	case err != nil:
 		c.srv.notice("authentication could not decide", "client", h.client, "remote", c.remote, "error", err)
 		return refuse(ServerUnavailable, "authentication is not available")
 	}
-	h.user = id.User
+	h.user, h.client = id.User, h.asked
+	if id.Client != "" {
+		h.client = id.Client
+	}
 	c.publishACL = expand(id.Publish, h.client, id.User)
 	c.subACL = expand(id.Subscribe, h.client, id.User)
 	if h.will != nil && !allows(c.publishACL, h.will.msg.Topic) {
@@ -241,6 +261,31 @@ func (c *conn) authenticate(ctx context.Context, h *hello) error {
 		return refuse(NotAuthorized, "will topic %q is not allowed for user %q", h.will.msg.Topic, id.User)
 	}
 	return nil
+}
+
+// ask asks the authenticator, within the bound on how many may.
+func (c *conn) ask(ctx context.Context, h *hello) (Identity, error) {
+	select {
+	case c.srv.authSlots <- struct{}{}:
+		defer func() { <-c.srv.authSlots }()
+	case <-ctx.Done():
+		return Identity{}, refuse(ServerBusy, "no time left to authenticate")
+	case <-c.closing:
+		return Identity{}, net.ErrClosed
+	}
+	return c.srv.auth.Authenticate(ctx, h.creds)
+}
+
+// holdBack keeps a refusal until RefusalDelay after the question, so that its
+// time does not say what was wrong, and guesses take theirs.
+func (c *conn) holdBack(ctx context.Context, began time.Time) {
+	t := time.NewTimer(time.Until(began.Add(c.srv.cfg.RefusalDelay)))
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-c.closing:
+	case <-ctx.Done():
+	}
 }
 
 func expand(filters []string, client, user string) []string {
@@ -274,6 +319,12 @@ func (c *conn) connack(h *hello, code ReasonCode, reason string) []byte {
 	return b
 }
 
+// handshakeFailed counts and reports a TLS handshake that came to nothing.
+func (s *Server) handshakeFailed(listener, remote string, err any) {
+	s.count.tlsFailures.Add(1)
+	s.notice("TLS handshake failed", "listener", listener, "remote", remote, "error", err)
+}
+
 // announce tells a version 5 client the limits it has to keep.
 func (c *conn) announce(p *packets.Properties, h *hello) {
 	cfg := &c.srv.cfg
@@ -281,7 +332,7 @@ func (c *conn) announce(p *packets.Properties, h *hello) {
 	p.TopicAliasMaximum = cfg.TopicAliasMaximum
 	p.MaximumPacketSize = uint32(cfg.MaxPacket)
 	if h.assigned { // [MQTT-3.2.2-16]
-		p.AssignedClientID = h.client
+		p.AssignedClientID = h.asked
 	}
 	if c.keepAlive != time.Duration(c.pk.Connect.Keepalive)*time.Second { // [MQTT-3.2.2-21]
 		p.ServerKeepAlive, p.ServerKeepAliveFlag = uint16(c.keepAlive/time.Second), true
@@ -296,7 +347,12 @@ func (c *conn) announce(p *packets.Properties, h *hello) {
 func (c *conn) connectFailed(err error) {
 	var refused *connectError
 	var wire *wireError
+	var handshake handshakeError
 	switch {
+	case errors.As(err, &handshake):
+		if !c.kicked() {
+			c.srv.handshakeFailed(c.listener, c.remote, handshake.error)
+		}
 	case errors.As(err, &refused):
 		c.srv.notice("connection refused", "remote", c.remote, "client", c.pk.Connect.ClientIdentifier,
 			"code", refused.code.String(), "reason", refused.text)

@@ -22,7 +22,7 @@ const patience = 20 * time.Second
 // quietConfig is the default without $SYS traffic.
 func quietConfig() Config {
 	cfg := DefaultConfig()
-	cfg.SysInterval = 0
+	cfg.SysInterval, cfg.RefusalDelay = 0, 0
 	return cfg
 }
 

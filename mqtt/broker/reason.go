@@ -35,6 +35,7 @@ const (
 	QuotaExceeded               ReasonCode = 0x97
 	AdministrativeAction        ReasonCode = 0x98
 	PayloadFormatInvalid        ReasonCode = 0x99
+	ConnectionRateExceeded      ReasonCode = 0x9F
 )
 
 // Failed reports whether c is a failure.

@@ -32,7 +32,7 @@ func (s *Server) attach(ctx context.Context, c *conn, h *hello) error {
 	}
 	if err != nil {
 		s.unclaim(sess, c)
-		if !present {
+		if !present || sess.forgotten.Load() {
 			s.end(sess)
 		}
 		return err
@@ -54,6 +54,10 @@ func (s *Server) admitSession(c *conn, sess *session, h *hello) error {
 	sess.mu.Lock()
 	sess.expiry = h.expiry
 	sess.mu.Unlock()
+	if sess.forgotten.Load() { // by Forget, which was faster
+		sess.keeps.Store(false)
+		return net.ErrClosed
+	}
 	if err := sess.save(c, sess.subs); err != nil {
 		return refuse(ServerUnavailable, "the session cannot be stored")
 	}
@@ -67,6 +71,11 @@ func (s *Server) claim(ctx context.Context, c *conn, h *hello) (sess *session, p
 		if s.closing {
 			s.mu.Unlock()
 			return nil, false, refuse(ServerShuttingDown, "the server is shutting down")
+		}
+		if c.stale {
+			c.stale = false
+			s.mu.Unlock()
+			return nil, false, errStale
 		}
 		old := s.sessions[h.client]
 		if old != nil && old.user != h.user {

@@ -145,8 +145,13 @@ func (s *Server) Retained(filter string, fn func(*Message) bool) {
 }
 
 // Disconnect closes every connection of user and tells it why. Sessions stay.
+// Who is being authenticated at this moment is authenticated again: call it
+// after the change that the authenticator has to know of.
 func (s *Server) Disconnect(user string, code ReasonCode) {
 	s.mu.Lock()
+	for c := range s.conns {
+		c.stale = true // looked at by those without a session yet
+	}
 	var owners []*conn
 	for _, sess := range s.sessions {
 		if sess.user == user && sess.owner != nil {
@@ -171,6 +176,7 @@ func (s *Server) Forget(user string, code ReasonCode) {
 	}
 	s.mu.Unlock()
 	for _, sess := range all {
+		sess.forgotten.Store(true)
 		sess.changeExpiry(0)
 		sess.keeps.Store(false)
 	}

@@ -26,9 +26,11 @@ type session struct {
 	lane   *lane
 	inbox  inbox // guarded by lane.mu
 	online atomic.Bool
-	keeps  atomic.Bool  // see durable
-	stored atomic.Bool  // the session store has a record
-	leftAt atomic.Int64 // since, in Unix nanoseconds
+	keeps  atomic.Bool // see durable
+	stored atomic.Bool // the session store has a record
+	// forgotten is set once its user is gone: nobody resumes it.
+	forgotten atomic.Bool
+	leftAt    atomic.Int64 // since, in Unix nanoseconds
 
 	mu     sync.Mutex
 	conn   *conn // nil while offline

@@ -37,6 +37,8 @@ type Stats struct {
 	ConnectTimeouts    uint64 // no CONNECT in time
 	BadConnects        uint64 // a first packet that is not a valid CONNECT
 	BadCredentials     uint64
+	ThrottledConnects  uint64 // too many failures before: not checked
+	TLSFailures        uint64 // handshakes
 	DeniedConnects     uint64 // a client id or will that is not the user's
 	DeniedPublishes    uint64 // ACL
 	DeniedSubscribes   uint64 // ACL
@@ -81,6 +83,7 @@ type counters struct {
 	takeovers, expired, displaced, pendingStalls, pendingRefused      atomic.Uint64
 	rateStalls, slowClients, keepAliveTimeouts, refusedSubs           atomic.Uint64
 	dropFull, dropOffline, dropExpired, dropTooLarge, dropSessionEnd  atomic.Uint64
+	throttled, tlsFailures                                            atomic.Uint64
 	dropRetained, shed, damaged                                       atomic.Uint64
 	queuedMessages, queuedBytes, pendingBytes                         atomic.Int64
 }
@@ -101,7 +104,7 @@ func (s *Server) Stats() Stats {
 		BytesReceived: c.bytesIn.Load(), BytesSent: c.bytesOut.Load(),
 		RefusedConnections: c.refusedConns.Load(), RefusedSessions: c.refusedSessions.Load(),
 		ConnectTimeouts: c.connectTimeouts.Load(), BadConnects: c.badConnects.Load(),
-		BadCredentials: c.badCredentials.Load(), DeniedConnects: c.deniedConnects.Load(),
+		BadCredentials: c.badCredentials.Load(), ThrottledConnects: c.throttled.Load(), TLSFailures: c.tlsFailures.Load(), DeniedConnects: c.deniedConnects.Load(),
 		DeniedPublishes: c.deniedPublishes.Load(), DeniedSubscribes: c.deniedSubscribes.Load(),
 		ProtocolErrors: c.protocolErrors.Load(), PacketsTooLarge: c.tooLarge.Load(), AcceptErrors: c.acceptErrors.Load(),
 		RefusedMessages: c.refusedMessages.Load(), Duplicates: c.duplicates.Load(), StoreErrors: c.storeErrors.Load(), DamagedMessages: c.damaged.Load(),

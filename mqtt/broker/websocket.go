@@ -2,7 +2,7 @@ package broker
 
 import (
 	"crypto/x509"
-	"log/slog"
+	"log"
 	"net"
 	"net/http"
 	"slices"
@@ -37,7 +37,7 @@ func (s *Server) serveWebSocket(l net.Listener, cfg ListenerConfig) listener {
 		ReadTimeout:       s.cfg.ConnectTimeout,
 		IdleTimeout:       s.cfg.ConnectTimeout,
 		MaxHeaderBytes:    8 << 10,
-		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
+		ErrorLog:          log.New(&webSocketErrors{s, cfg.Name}, "", 0),
 	}
 	if cfg.Network == "wss" {
 		server.TLSConfig = cfg.TLS
@@ -54,6 +54,25 @@ func (s *Server) serveWebSocket(l net.Listener, cfg ListenerConfig) listener {
 		_ = server.Serve(gated) // ends with Close
 	}()
 	return server
+}
+
+// webSocketErrors takes what net/http has to say of a listener.
+type webSocketErrors struct {
+	srv      *Server
+	listener string
+}
+
+// Write reports TLS handshakes that came to nothing, and all else at the debug
+// level.
+func (w *webSocketErrors) Write(p []byte) (int, error) {
+	line := strings.TrimSpace(string(p))
+	if from, ok := strings.CutPrefix(line, "http: TLS handshake error from "); ok {
+		remote, reason, _ := strings.Cut(from, ": ")
+		w.srv.handshakeFailed(w.listener, remote, reason)
+	} else {
+		w.srv.log.Debug(line, "listener", w.listener)
+	}
+	return len(p), nil
 }
 
 func (s *Server) webSocketHandler(cfg ListenerConfig) http.Handler {
