@@ -6,8 +6,8 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
-	"net"
 	"path/filepath"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -23,6 +23,8 @@ import (
 	"github.com/headgate-io/headgate/gateway/registry"
 	"github.com/headgate-io/headgate/gateway/store"
 	"github.com/headgate-io/headgate/gateway/tail"
+	"github.com/headgate-io/headgate/gateway/throttle"
+	"github.com/headgate-io/headgate/gateway/token"
 	"github.com/headgate-io/headgate/gateway/trigger"
 	"github.com/headgate-io/headgate/mqtt/broker"
 	"github.com/headgate-io/headgate/sandbox"
@@ -40,8 +42,13 @@ type Gateway struct {
 	registry   *registry.Registry
 	broker     *broker.Server
 	devices    *device.Registry
-	metrics    *metrics.Registry
-	admin      *admin.Server
+	tokens     *token.Registry
+	// Guesses at devices' passwords, and at admin tokens.
+	deviceGuesses, tokenGuesses *throttle.Guard
+	certs                       certSources
+	background                  sync.WaitGroup // goroutines of Run that end with its ctx
+	metrics                     *metrics.Registry
+	admin                       *admin.Server
 
 	tails    admin.Tails
 	watchers watchers
@@ -92,7 +99,11 @@ func New(ctx context.Context, cfg config.Config, log *slog.Logger) (_ *Gateway, 
 	if err != nil {
 		return nil, err
 	}
-	g.devices = device.New(g.store, cfg.MQTT.Anonymous)
+	if g.tokens, err = token.Open(ctx, g.store, log, nil); err != nil {
+		return nil, err
+	}
+	g.deviceGuesses, g.tokenGuesses = throttle.New(throttle.Config{}), throttle.New(throttle.Config{})
+	g.devices = device.New(g.store, deviceOptions(&cfg.MQTT, g.deviceGuesses))
 	g.broker, err = broker.New(brokerConfig(&cfg.MQTT), broker.Deps{
 		Handler: ingress{g}, Authenticator: g.devices, Sessions: g.store, Messages: g.store, Logger: log,
 	})
@@ -140,6 +151,9 @@ func (g *Gateway) collect() {
 		metrics.Stats("trigger", func() any { return g.triggers.Stats() }),
 		metrics.Stats("dispatch", func() any { return g.dispatcher.Stats() }),
 		metrics.Stats("sandbox", func() any { return g.engine.Stats() }),
+		metrics.Stats("device_guesses", func() any { return g.deviceGuesses.Stats() }),
+		metrics.Stats("token_guesses", func() any { return g.tokenGuesses.Stats() }),
+		metrics.Stats("certificates", func() any { return g.certStats() }),
 		metrics.Stats("tail", func() any { return g.tailStats() }),
 		metrics.FunctionStates(g.functionStates),
 	)
@@ -161,7 +175,8 @@ func (g *Gateway) Run(ctx context.Context) (err error) {
 		return err
 	}
 	group, ctx := errgroup.WithContext(ctx)
-	group.Go(func() error { return g.admin.Serve(ctx, socket, "") })
+	defer g.background.Wait()
+	group.Go(func() error { return g.admin.ServeLocal(ctx, socket) })
 	group.Go(func() error {
 		if err := g.start(ctx, group); err != nil {
 			return err
@@ -182,11 +197,11 @@ func (g *Gateway) start(ctx context.Context, group *errgroup.Group) error {
 		return err
 	}
 	if g.cfg.Admin.Listen != "" {
-		l, token, err := g.listenAdmin(ctx)
+		l, err := g.listenAdmin(ctx)
 		if err != nil {
 			return err
 		}
-		group.Go(func() error { return g.admin.Serve(ctx, l, token) })
+		group.Go(func() error { return g.admin.ServeTokens(ctx, l) })
 	}
 	for i := range g.cfg.MQTT.Listeners {
 		l := &g.cfg.MQTT.Listeners[i]
@@ -197,15 +212,6 @@ func (g *Gateway) start(ctx context.Context, group *errgroup.Group) error {
 		g.listeners.set(l.Name, address.String())
 	}
 	return nil
-}
-
-func (g *Gateway) listenAdmin(ctx context.Context) (net.Listener, string, error) {
-	token, err := admin.Token(g.cfg.TokenPath())
-	if err != nil {
-		return nil, "", err
-	}
-	l, err := admin.ListenTCP(ctx, g.cfg.Admin.Listen, g.cfg.Admin.TLS.Certificate, g.cfg.Admin.TLS.Key)
-	return l, token, err
 }
 
 // close ends everything that was opened, in the reverse order. It may be

@@ -3,7 +3,6 @@ package gateway
 import (
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -14,7 +13,10 @@ import (
 	"sync"
 	"syscall"
 
+	"github.com/headgate-io/headgate/gateway/admin"
+	"github.com/headgate-io/headgate/gateway/certs"
 	"github.com/headgate-io/headgate/gateway/config"
+	"github.com/headgate-io/headgate/gateway/token"
 	"github.com/headgate-io/headgate/mqtt/broker"
 )
 
@@ -54,10 +56,12 @@ func brokerConfig(c *config.MQTT) broker.Config {
 func (g *Gateway) listenMQTT(ctx context.Context, l *config.Listener) (net.Addr, error) {
 	c := broker.ListenerConfig{Name: l.Name, Network: l.Network, Address: l.Address}
 	if l.TLS.Certificate != "" {
-		var err error
-		if c.TLS, err = loadTLS(&l.TLS); err != nil {
+		// ESP8266-class devices speak TLS 1.2.
+		source, err := g.secure(ctx, l.Name, l.TLS, tls.VersionTLS12)
+		if err != nil {
 			return nil, fmt.Errorf("listener %s: %w", l.Name, err)
 		}
+		c.TLS = source.Config()
 	}
 	address, err := g.broker.Listen(ctx, c)
 	switch {
@@ -69,29 +73,101 @@ func (g *Gateway) listenMQTT(ctx context.Context, l *config.Listener) (net.Addr,
 	return address, err
 }
 
-// loadTLS allows TLS 1.2, which is what ESP8266-class devices speak.
-func loadTLS(t *config.TLS) (*tls.Config, error) {
-	pair, err := tls.LoadX509KeyPair(t.Certificate, t.Key)
+// adminListener is the name of the admin API's TLS files among those of the
+// MQTT listeners, which cannot have it.
+const adminListener = "admin"
+
+// secure loads a listener's TLS files and keeps them up to date.
+func (g *Gateway) secure(ctx context.Context, name string, files config.TLS, min uint16) (*certs.Source, error) {
+	source, err := certs.New(name, files, min, g.log)
 	if err != nil {
-		return nil, fmt.Errorf("tls.certificate %s, tls.key %s: %w", t.Certificate, t.Key, err)
+		return nil, err
 	}
-	c := &tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12}
-	if t.ClientCA == "" {
-		return c, nil
+	g.certs.add(name, source)
+	g.background.Go(func() { source.Watch(ctx) })
+	return source, nil
+}
+
+func (g *Gateway) listenAdmin(ctx context.Context) (net.Listener, error) {
+	if err := g.loadTokenFile(); err != nil {
+		return nil, err
 	}
-	pem, err := os.ReadFile(t.ClientCA)
+	files := g.cfg.Admin.TLS
+	if files.Certificate == "" {
+		return admin.ListenTCP(ctx, g.cfg.Admin.Listen, nil)
+	}
+	source, err := g.secure(ctx, adminListener, files, tls.VersionTLS13)
 	if err != nil {
-		return nil, fmt.Errorf("tls.client_ca: %w", err)
+		return nil, fmt.Errorf("admin: %w", err)
 	}
-	c.ClientCAs = x509.NewCertPool()
-	if !c.ClientCAs.AppendCertsFromPEM(pem) {
-		return nil, fmt.Errorf("tls.client_ca: %s holds no certificate in PEM", t.ClientCA)
+	return admin.ListenTCP(ctx, g.cfg.Admin.Listen, source.Config())
+}
+
+func (g *Gateway) loadTokenFile() error {
+	secret, tightened, err := token.ReadFile(g.cfg.TokenPath())
+	if err != nil {
+		return err
 	}
-	c.ClientAuth = tls.VerifyClientCertIfGiven
-	if t.RequireClient {
-		c.ClientAuth = tls.RequireAndVerifyClientCert
+	if tightened {
+		g.log.Warn("everybody on this machine could read the admin token: its file is closed now, replace the token", "file", g.cfg.TokenPath())
 	}
-	return c, nil
+	g.tokens.UseFile(secret)
+	return nil
+}
+
+// Reload reads the TLS files and the token file again. What is no good stays as
+// it was, and is in the error.
+func (g *Gateway) Reload() error {
+	var faults []error
+	if g.cfg.Admin.Listen != "" {
+		faults = append(faults, g.loadTokenFile())
+	}
+	for name, source := range g.certs.all() {
+		if err := source.Reload(); err != nil {
+			faults = append(faults, fmt.Errorf("listener %s: %w", name, err))
+		}
+	}
+	return errors.Join(faults...)
+}
+
+// Certificates tells of the TLS files of every listener, by its name; those of
+// the admin API are "admin".
+func (g *Gateway) Certificates() map[string]certs.Status {
+	out := map[string]certs.Status{}
+	for name, source := range g.certs.all() {
+		out[name] = source.Status()
+	}
+	return out
+}
+
+// certSources are the TLS files of the listeners, by name.
+type certSources struct {
+	mu     sync.Mutex
+	byName map[string]*certs.Source
+}
+
+func (c *certSources) add(name string, s *certs.Source) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.byName == nil {
+		c.byName = map[string]*certs.Source{}
+	}
+	c.byName[name] = s
+}
+
+func (c *certSources) all() map[string]*certs.Source {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return maps.Clone(c.byName)
+}
+
+// certStats sums the listeners' counters.
+func (g *Gateway) certStats() certs.Stats {
+	var sum certs.Stats
+	for _, source := range g.certs.all() {
+		sum.Add(source.Stats())
+	}
+	return sum
 }
 
 // makeStateDir makes the folder that holds everything the gateway keeps.

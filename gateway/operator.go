@@ -12,9 +12,11 @@ import (
 	"github.com/headgate-io/headgate/event"
 	"github.com/headgate-io/headgate/gateway/admin"
 	"github.com/headgate-io/headgate/gateway/admin/api"
+	"github.com/headgate-io/headgate/gateway/config"
 	"github.com/headgate-io/headgate/gateway/device"
 	"github.com/headgate-io/headgate/gateway/dispatch"
 	"github.com/headgate-io/headgate/gateway/store"
+	"github.com/headgate-io/headgate/gateway/throttle"
 	"github.com/headgate-io/headgate/gateway/trigger"
 	"github.com/headgate-io/headgate/mqtt/broker"
 	"github.com/headgate-io/headgate/mqtt/topic"
@@ -31,7 +33,7 @@ var (
 func (g *Gateway) adminDeps() admin.Deps {
 	return admin.Deps{
 		Deployer: g.registry, Authors: g.registry, Catalog: g.registry, Invoker: operator{g}, Messenger: operator{g}, Devices: deviceAdmin{g},
-		Undertaker: g.dispatcher, Store: g.store, Tails: g.tails, About: g.about, Ready: g.checkReady, Metrics: g.metrics.Handler(), Logger: g.log,
+		Tokens: g.tokens, Guesses: g.tokenGuesses, Undertaker: g.dispatcher, Store: g.store, Tails: g.tails, About: g.about, Ready: g.checkReady, Metrics: g.metrics.Handler(), Logger: g.log,
 	}
 }
 
@@ -202,27 +204,57 @@ func (d deviceAdmin) List(ctx context.Context) ([]api.Device, error) {
 func apiDevice(d store.Device, connected bool) api.Device {
 	// Lists are lists in JSON, empty ones too.
 	list := func(filters []string) []string { return append([]string{}, filters...) }
-	return api.Device{Name: d.Name, Publish: list(d.Publish), Subscribe: list(d.Subscribe), Created: d.Created, Connected: connected}
+	return api.Device{
+		Name: d.Name, Certificate: d.Certificate, Revoked: d.Revoked,
+		Publish: list(d.Publish), Subscribe: list(d.Subscribe), Created: d.Created, Connected: connected,
+	}
 }
 
 // Add makes a device.
 func (d deviceAdmin) Add(ctx context.Context, in api.NewDevice) (api.DeviceSecret, error) {
-	dev := store.Device{Name: in.Name, Publish: in.Publish, Subscribe: in.Subscribe, Created: time.Now()}
+	dev := store.Device{Name: in.Name, Certificate: in.Certificate, Publish: in.Publish, Subscribe: in.Subscribe, Created: time.Now()}
 	password, err := d.g.devices.Add(ctx, dev, in.Password)
-	if errors.Is(err, device.ErrInvalid) {
-		err = admin.Refusal(err)
-	}
-	return d.secret(dev, password), err
+	return d.secret(dev, password), deviceFault(err)
 }
 
 // Rotate gives a device a new password; whoever has the old one is cut off.
 func (d deviceAdmin) Rotate(ctx context.Context, name string) (api.DeviceSecret, error) {
 	dev, password, err := d.g.devices.Rotate(ctx, name)
 	if err != nil {
-		return api.DeviceSecret{}, err
+		return api.DeviceSecret{}, deviceFault(err)
 	}
 	d.g.broker.Disconnect(name, broker.NotAuthorized)
 	return d.secret(dev, password), nil
+}
+
+// Revoke keeps a device out and cuts it off. Its sessions stay, for when it is
+// restored.
+func (d deviceAdmin) Revoke(ctx context.Context, name string) error {
+	if err := d.g.devices.Revoke(ctx, name); err != nil {
+		return err
+	}
+	d.g.broker.Disconnect(name, broker.NotAuthorized)
+	return nil
+}
+
+// Restore lets a device in again that was revoked.
+func (d deviceAdmin) Restore(ctx context.Context, name string) error {
+	return d.g.devices.Restore(ctx, name)
+}
+
+func deviceFault(err error) error {
+	if errors.Is(err, device.ErrInvalid) {
+		return admin.Refusal(err)
+	}
+	return err
+}
+
+func deviceOptions(c *config.MQTT, guesses *throttle.Guard) device.Options {
+	o := device.Options{Anonymous: c.Anonymous, Identity: map[string]string{}, Guesses: guesses}
+	for _, l := range c.Listeners {
+		o.Identity[l.Name] = l.Identity
+	}
+	return o
 }
 
 // Remove deletes a device, cuts it off and forgets its sessions.
@@ -235,15 +267,15 @@ func (d deviceAdmin) Remove(ctx context.Context, name string) error {
 }
 
 // secret is what is told once of a device: its password, and a listener that
-// it can use. TCP comes before TLS; where a listener is on every interface,
-// this machine's own name will do for a try.
+// it can use. TCP comes before TLS, which a certificate needs; where a listener
+// is on every interface, this machine's own name will do for a try.
 func (d deviceAdmin) secret(dev store.Device, password string) api.DeviceSecret {
 	s := api.DeviceSecret{Device: apiDevice(dev, false), Password: password}
 	all := d.g.listeners.all()
 	for _, network := range []string{"tcp", "tls"} {
 		for _, l := range d.g.cfg.MQTT.Listeners {
 			host, port, err := net.SplitHostPort(all[l.Name])
-			if err != nil || l.Network != network {
+			if err != nil || l.Network != network || dev.Certificate && l.TLS.ClientCA == "" {
 				continue
 			}
 			if ip := net.ParseIP(host); ip != nil && ip.IsUnspecified() {

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
+	"net/url"
 	"testing"
 	"time"
 
@@ -126,7 +127,7 @@ func (r *rig) publish(m api.Message) {
 func (r *rig) state(namespace, key string) string {
 	r.Helper()
 	var e api.StateEntry
-	err := r.client.Do(context.Background(), http.MethodGet, "/v1/state/"+namespace+"/"+key, nil, &e)
+	err := r.client.Do(context.Background(), http.MethodGet, "/v1/state/"+namespace+"/entry?key="+url.QueryEscape(key), nil, &e)
 	var refused *client.Error
 	if errors.As(err, &refused) && refused.Status == http.StatusNotFound {
 		return ""

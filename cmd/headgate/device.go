@@ -14,7 +14,8 @@ import (
 
 func (a *app) deviceCommand() *cobra.Command {
 	c := &cobra.Command{Use: "device", Short: "Give MQTT clients their credentials"}
-	c.AddCommand(a.deviceAddCommand(), a.deviceListCommand(), a.deviceRotateCommand(), a.deviceRemoveCommand())
+	c.AddCommand(a.deviceAddCommand(), a.deviceListCommand(), a.deviceRotateCommand(),
+		a.deviceRevokeCommand(), a.deviceRestoreCommand(), a.deviceRemoveCommand())
 	return c
 }
 
@@ -22,7 +23,7 @@ func (a *app) deviceAddCommand() *cobra.Command {
 	var d api.NewDevice
 	c := &cobra.Command{
 		Use: "add NAME", Short: "Add a device and print its password, once", Args: cobra.ExactArgs(1),
-		Example: "  headgate device add soil-3 --publish 'farm/3/#'\n  headgate device add valve-3 --subscribe farm/3/valve",
+		Example: "  headgate device add soil-3 --publish 'farm/3/#'\n  headgate device add valve-3 --subscribe farm/3/valve\n  headgate device add pump-1 --certificate --publish 'farm/pump/#'",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			d.Name = args[0]
 			var s api.DeviceSecret
@@ -34,6 +35,7 @@ func (a *app) deviceAddCommand() *cobra.Command {
 	}
 	c.Flags().StringArrayVar(&d.Publish, "publish", nil, "a topic filter it may publish to; {client} and {user} stand for its names; may be repeated")
 	c.Flags().StringArrayVar(&d.Subscribe, "subscribe", nil, "a topic filter it may subscribe to; may be repeated")
+	c.Flags().BoolVar(&d.Certificate, "certificate", false, "admit it by a client certificate that names it, without a password")
 	c.Flags().StringVar(&d.Password, "password", "", "a password of your own instead of a made one")
 	return c
 }
@@ -46,7 +48,12 @@ func (a *app) printSecret(cmd *cobra.Command, s api.DeviceSecret) error {
 	// without one: the password is printed whatever comes.
 	var list []api.Function
 	_ = a.call(cmd, http.MethodGet, "/v1/functions", nil, &list)
-	fmt.Fprintf(a.out, "device    %s\npassword  %s   (shown this once)\n", s.Name, s.Password)
+	fmt.Fprintf(a.out, "device    %s\n", s.Name)
+	if s.Certificate {
+		fmt.Fprintf(a.out, "admitted  by a certificate whose common name, one DNS name, or URI urn:headgate:device:%s names it\n", s.Name)
+	} else {
+		fmt.Fprintf(a.out, "password  %s   (shown this once)\n", s.Password)
+	}
 	if line := mosquittoLine(s, list); line != "" {
 		fmt.Fprintf(a.out, "try       %s\n", line)
 	}
@@ -65,6 +72,9 @@ func mosquittoLine(s api.DeviceSecret, functions []api.Function) string {
 		trust = "--cafile CA.crt " // whatever signed the listener's certificate
 	}
 	login := trust + fmt.Sprintf("-h %s -p %s -i %s -u %s -P %s", host, port, s.Name, s.Name, s.Password)
+	if s.Certificate {
+		login = trust + fmt.Sprintf("--cert %s.crt --key %s.key -h %s -p %s -i %s", s.Name, s.Name, host, port, s.Name)
+	}
 	sample := strings.NewReplacer("{client}", s.Name, "{user}", s.Name)
 	switch {
 	case len(s.Publish) > 0:
@@ -133,7 +143,11 @@ func (a *app) deviceListCommand() *cobra.Command {
 			}
 			return table(a.out, "DEVICE CONNECTED PUBLISH SUBSCRIBE CREATED", func(row func(...any)) {
 				for _, d := range list {
-					row(d.Name, yesNo(d.Connected), strings.Join(d.Publish, " "), strings.Join(d.Subscribe, " "), day(d.Created))
+					connected := yesNo(d.Connected)
+					if !d.Revoked.IsZero() {
+						connected = "revoked"
+					}
+					row(d.Name, connected, strings.Join(d.Publish, " "), strings.Join(d.Subscribe, " "), day(d.Created))
 				}
 			})
 		},
@@ -161,6 +175,31 @@ func (a *app) deviceRemoveCommand() *cobra.Command {
 				return err
 			}
 			return a.printRemoved(args[0])
+		},
+	}
+}
+
+func (a *app) deviceRevokeCommand() *cobra.Command {
+	return a.deviceChange("revoke", "Keep a device out and disconnect it, until it is restored or rotated", "revoked")
+}
+
+func (a *app) deviceRestoreCommand() *cobra.Command {
+	return a.deviceChange("restore", "Let a device in again that was revoked", "restored")
+}
+
+// deviceChange is a verb that needs a device's name and has no answer.
+func (a *app) deviceChange(verb, short, did string) *cobra.Command {
+	return &cobra.Command{
+		Use: verb + " NAME", Short: short, Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := a.call(cmd, http.MethodPost, "/v1/devices/"+url.PathEscape(args[0])+"/"+verb, nil, nil); err != nil {
+				return err
+			}
+			if a.json {
+				return a.printJSON(map[string]string{did: args[0]})
+			}
+			fmt.Fprintln(a.out, did, args[0])
+			return nil
 		},
 	}
 }

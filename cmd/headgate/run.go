@@ -8,6 +8,9 @@ import (
 	"io/fs"
 	"log/slog"
 	"os"
+	"os/signal"
+	"sync"
+	"syscall"
 
 	"github.com/spf13/cobra"
 
@@ -75,11 +78,32 @@ func (a *app) runCommand() *cobra.Command {
 	return c
 }
 
+// runGateway runs a gateway until ctx ends. SIGHUP makes it read its
+// certificates and its token file again.
 func runGateway(ctx context.Context, cfg config.Config, log *slog.Logger) error {
 	g, err := gateway.New(ctx, cfg, log)
 	if err != nil {
 		return err
 	}
+	reload := make(chan os.Signal, 1)
+	signal.Notify(reload, syscall.SIGHUP)
+	ended := make(chan struct{})
+	var reloading sync.WaitGroup
+	reloading.Go(func() {
+		for {
+			select {
+			case <-ended:
+				return
+			case <-reload:
+				if err := g.Reload(); err != nil {
+					log.Error("reload: what is not good stays as it was", "error", err)
+				}
+			}
+		}
+	})
+	defer reloading.Wait()
+	defer close(ended)
+	defer signal.Stop(reload)
 	return g.Run(ctx)
 }
 

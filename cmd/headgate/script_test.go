@@ -3,17 +3,20 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/headgate-io/headgate/gateway/admin/client"
+	"github.com/headgate-io/headgate/internal/testca"
 )
 
 func TestMain(m *testing.M) {
@@ -36,7 +39,7 @@ func TestScripts(t *testing.T) {
 			}
 			return nil
 		},
-		Cmds: map[string]func(*testscript.TestScript, bool, []string){"ready": ready, "eventually": eventually, "status": status},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"ready": ready, "eventually": eventually, "status": status, "issue": issue, "remember": remember, "hangup": hangup},
 	})
 }
 
@@ -48,6 +51,49 @@ func ready(ts *testscript.TestScript, _ bool, _ []string) {
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
 	ts.Check(c.WaitReady(ctx))
+}
+
+// issue makes a certificate authority, ca.crt, and certificates that it signed,
+// with their keys, in the script's folder.
+func issue(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) == 0 {
+		ts.Fatalf("usage: issue name…")
+	}
+	ca, dir := testca.New(scriptTB{ts: ts}), ts.Getenv("WORK")
+	ca.WriteCA(filepath.Join(dir, "ca.crt"))
+	for _, name := range args {
+		ca.Write(dir, name, ca.Issue(name))
+	}
+}
+
+// scriptTB ends a script where a helper would end a test.
+type scriptTB struct {
+	testing.TB
+	ts *testscript.TestScript
+}
+
+func (s scriptTB) Helper()           {}
+func (s scriptTB) Fatal(args ...any) { s.ts.Fatalf("%v", fmt.Sprint(args...)) }
+
+// hangup sends SIGHUP to what the script runs in the background.
+func hangup(ts *testscript.TestScript, _ bool, _ []string) {
+	for _, c := range ts.BackgroundCmds() {
+		ts.Check(c.Process.Signal(syscall.SIGHUP))
+	}
+}
+
+// remember sets a variable to the word after a label in the last output.
+func remember(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: remember VARIABLE label")
+	}
+	for line := range strings.Lines(ts.ReadFile("stdout")) {
+		if words := strings.Fields(line); len(words) > 1 && words[0] == args[1] {
+			ts.Setenv(args[0], words[1])
+			return
+		}
+	}
+	ts.Fatalf("no line starts with %s", args[1])
 }
 
 // status runs a command that must end with an exit code.

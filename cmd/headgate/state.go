@@ -14,7 +14,7 @@ import (
 func statePath(namespace string, key ...string) string {
 	p := "/v1/state/" + url.PathEscape(namespace)
 	if len(key) > 0 {
-		p += "/" + url.PathEscape(key[0])
+		p += "/entry?key=" + url.QueryEscape(key[0])
 	}
 	return p
 }

@@ -31,7 +31,7 @@ func (g *gateway) seen(ctx context.Context, function, publisher string) (s obser
 // state reads one key; one that is not there leaves v alone.
 func (g *gateway) state(ctx context.Context, function, key string, v any) error {
 	var e api.StateEntry
-	err := g.Client.Do(ctx, http.MethodGet, "/v1/state/"+function+"/"+url.PathEscape(key), nil, &e)
+	err := g.Client.Do(ctx, http.MethodGet, "/v1/state/"+function+"/entry?key="+url.QueryEscape(key), nil, &e)
 	var refused *client.Error
 	if errors.As(err, &refused) && refused.Status == http.StatusNotFound {
 		return nil

@@ -22,6 +22,14 @@ func (s *Server) devices(a huma.API) {
 		func(ctx context.Context, in *DeviceName) (*body[api.DeviceSecret], error) {
 			return answer(s.deps.Devices.Rotate(ctx, in.Name))
 		})
+	huma.Register(a, op("revoke-device", http.MethodPost, "/v1/devices/{name}/revoke", "Keep a device out and disconnect it"),
+		func(ctx context.Context, in *DeviceName) (*none, error) {
+			return done(s.deps.Devices.Revoke(ctx, in.Name))
+		})
+	huma.Register(a, op("restore-device", http.MethodPost, "/v1/devices/{name}/restore", "Let a device in again that was revoked"),
+		func(ctx context.Context, in *DeviceName) (*none, error) {
+			return done(s.deps.Devices.Restore(ctx, in.Name))
+		})
 	huma.Register(a, op("remove-device", http.MethodDelete, "/v1/devices/{name}", "Remove a device and disconnect it"),
 		func(ctx context.Context, in *DeviceName) (*none, error) {
 			return done(s.deps.Devices.Remove(ctx, in.Name))

@@ -3,6 +3,7 @@ package admin
 import (
 	"context"
 	"net/http"
+	"time"
 
 	"github.com/danielgtaylor/huma/v2"
 
@@ -20,7 +21,7 @@ func (s *Server) functions(a huma.API) {
 			return answer(s.deps.Catalog.Describe(ctx, in.Name))
 		})
 	deploy := op("deploy-function", http.MethodPost, "/v1/functions", "Deploy a signed bundle")
-	deploy.MaxBodyBytes = bundle.MaxBytes
+	deploy.MaxBodyBytes, deploy.BodyReadTimeout = bundle.MaxBytes, 5*time.Minute // over a slow radio link
 	huma.Register(a, deploy, func(ctx context.Context, in *struct {
 		RawBody []byte `contentType:"application/octet-stream"`
 	},

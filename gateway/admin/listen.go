@@ -2,11 +2,7 @@ package admin
 
 import (
 	"context"
-	"crypto/rand"
-	"crypto/sha256"
-	"crypto/subtle"
 	"crypto/tls"
-	"encoding/base64"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -15,7 +11,6 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -62,38 +57,40 @@ func ListenUnix(ctx context.Context, path string) (net.Listener, error) {
 	return &bounded{Listener: l}, nil
 }
 
-// ListenTCP opens the API's TCP listener, over TLS where a certificate is
-// given.
-func ListenTCP(ctx context.Context, address, certificate, key string) (net.Listener, error) {
+// ListenTCP opens the API's TCP listener, over TLS where secure is given.
+func ListenTCP(ctx context.Context, address string, secure *tls.Config) (net.Listener, error) {
 	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", address)
 	if err != nil {
 		return nil, fmt.Errorf("admin listener: %w", err)
 	}
 	l = &bounded{Listener: l}
-	if certificate == "" {
+	if secure == nil {
 		return l, nil
 	}
-	pair, err := tls.LoadX509KeyPair(certificate, key)
-	if err != nil {
-		l.Close()
-		return nil, fmt.Errorf("admin.tls: %w", err)
-	}
-	return tls.NewListener(l, &tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS13}), nil
+	secure = secure.Clone()
+	secure.MinVersion = tls.VersionTLS13
+	return tls.NewListener(l, secure), nil
 }
 
-// Serve answers on l until ctx ends, then lets running requests finish for a
-// moment. With a token, only its bearers are answered.
-func (s *Server) Serve(ctx context.Context, l net.Listener, token string) error {
-	var handler http.Handler = s
-	if token != "" {
-		handler = requireToken(s, token)
-	}
+// ServeLocal answers on l, the socket, until ctx ends, then lets running
+// requests finish for a moment. Whoever reaches it may do everything.
+func (s *Server) ServeLocal(ctx context.Context, l net.Listener) error {
+	return s.serve(ctx, l, http.HandlerFunc(s.local))
+}
+
+// ServeTokens is ServeLocal for the network: it answers bearers of a token,
+// each within its scopes.
+func (s *Server) ServeTokens(ctx context.Context, l net.Listener) error {
+	return s.serve(ctx, l, http.HandlerFunc(s.bearer))
+}
+
+func (s *Server) serve(ctx context.Context, l net.Listener, handler http.Handler) error {
 	base, cancel := context.WithCancel(ctx)
 	defer cancel()
 	server := &http.Server{
 		Handler: handler, ReadHeaderTimeout: readHeaderTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeaderBytes,
-		BaseContext: func(net.Listener) context.Context { return base },
-		ErrorLog:    slog.NewLogLogger(s.deps.Logger.Handler(), slog.LevelDebug),
+		BaseContext: func(net.Listener) context.Context { return base }, ConnContext: withPeer,
+		ErrorLog: slog.NewLogLogger(s.deps.Logger.Handler(), slog.LevelDebug),
 	}
 	ended := make(chan error, 1)
 	go func() { ended <- server.Serve(l) }()
@@ -142,46 +139,4 @@ type boundedConn struct {
 func (c *boundedConn) Close() error {
 	c.once.Do(func() { c.of.open.Add(-1) })
 	return c.Conn.Close()
-}
-
-// requireToken admits bearers of the token (RFC 6750). Hashes are compared, so
-// that the time says nothing about the token or its length.
-func requireToken(next http.Handler, token string) http.Handler {
-	want := sha256.Sum256([]byte(token))
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		got, bearer := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
-		sum := sha256.Sum256([]byte(got))
-		if !bearer || subtle.ConstantTimeCompare(sum[:], want[:]) != 1 {
-			w.Header().Set("WWW-Authenticate", `Bearer realm="headgate"`)
-			refuse(w, http.StatusUnauthorized, "the admin API over TCP needs the gateway's token: pass it with --token or HEADGATE_TOKEN")
-			return
-		}
-		if r.Method == http.MethodDelete && r.URL.Path == authorPath {
-			refuse(w, http.StatusForbidden, "the pinned author can be forgotten on the gateway itself only, over its socket")
-			return
-		}
-		next.ServeHTTP(w, r)
-	})
-}
-
-// Token reads the admin token from file, and makes one when there is none.
-func Token(file string) (string, error) {
-	raw, err := os.ReadFile(file)
-	if err == nil {
-		token := strings.TrimSpace(string(raw))
-		if len(token) < 16 {
-			return "", fmt.Errorf("admin token %s: shorter than 16 characters: delete the file to have one made", file)
-		}
-		return token, nil
-	}
-	if !errors.Is(err, fs.ErrNotExist) {
-		return "", fmt.Errorf("admin token: %w", err)
-	}
-	secret := make([]byte, 24)
-	_, _ = rand.Read(secret) // never fails (crypto/rand)
-	token := base64.RawURLEncoding.EncodeToString(secret)
-	if err := os.WriteFile(file, []byte(token+"\n"), 0o600); err != nil {
-		return "", fmt.Errorf("admin token: %w", err)
-	}
-	return token, nil
 }

@@ -63,7 +63,7 @@ func listen(t *testing.T, network string) (net.Listener, string) {
 		}
 		return l, path
 	}
-	l, err := ListenTCP(context.Background(), "127.0.0.1:0", "", "")
+	l, err := ListenTCP(context.Background(), "127.0.0.1:0", nil)
 	if err != nil {
 		t.Fatal(err)
 	}

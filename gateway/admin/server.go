@@ -15,6 +15,8 @@ import (
 	"github.com/headgate-io/headgate/gateway/admin/api"
 	"github.com/headgate-io/headgate/gateway/store"
 	"github.com/headgate-io/headgate/gateway/tail"
+	"github.com/headgate-io/headgate/gateway/throttle"
+	"github.com/headgate-io/headgate/gateway/token"
 	"github.com/headgate-io/headgate/sync/usage"
 )
 
@@ -60,6 +62,9 @@ type Devices interface {
 	Add(ctx context.Context, d api.NewDevice) (api.DeviceSecret, error)
 	Rotate(ctx context.Context, name string) (api.DeviceSecret, error)
 	Remove(ctx context.Context, name string) error
+	// Revoke keeps a device out until Restore.
+	Revoke(ctx context.Context, name string) error
+	Restore(ctx context.Context, name string) error
 }
 
 // Store is what the API reads and writes directly.
@@ -74,6 +79,17 @@ type Store interface {
 }
 
 var _ Store = (*store.Store)(nil)
+
+// Tokens says who may do what over the network; package token implements it.
+type Tokens interface {
+	Lookup(secret string) (token.Info, error)
+	Enter(ctx context.Context, secret string) (*token.Grant, error)
+	Add(ctx context.Context, name string, scopes []token.Scope, ttl time.Duration) (string, token.Info, error)
+	List() []token.Info
+	Revoke(ctx context.Context, name string) error
+}
+
+var _ Tokens = (*token.Registry)(nil)
 
 // Tails are the newest things that happened.
 type Tails struct {
@@ -91,24 +107,27 @@ type Deps struct {
 	Messenger  Messenger
 	Devices    Devices
 	Undertaker Undertaker
-	Store      Store
-	Tails      Tails
-	About      func() api.About
+	Tokens     Tokens
+	// Guesses slows down who tries tokens.
+	Guesses *throttle.Guard
+	Store   Store
+	Tails   Tails
+	About   func() api.About
 	// Ready reports why the gateway is not ready; nil is ready.
 	Ready   func() error
 	Metrics http.Handler
 	Logger  *slog.Logger
 }
 
-// Server answers the API. It is an http.Handler; Listen serves it.
+// Server answers the API, by ServeLocal and ServeTokens.
 type Server struct {
 	deps Deps
-	mux  *http.ServeMux
+	mux  *routes
 }
 
 // New makes the API.
 func New(deps Deps) *Server {
-	s := &Server{deps: deps, mux: http.NewServeMux()}
+	s := &Server{deps: deps, mux: newRoutes()}
 	config := huma.DefaultConfig("Headgate gateway", deps.About().Version)
 	config.DocsPath = ""     // its page would load scripts from elsewhere
 	config.CreateHooks = nil // no $schema in every answer
@@ -120,14 +139,12 @@ func New(deps Deps) *Server {
 	s.deadLetters(a)
 	s.usage(a)
 	s.devices(a)
+	s.tokens(a)
 	s.messages(a)
 	s.streams()
 	s.health()
 	return s
 }
-
-// ServeHTTP answers one request.
-func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.mux.ServeHTTP(w, r) }
 
 // op names one operation of the API.
 func op(id, method, path, summary string) huma.Operation {

@@ -68,9 +68,19 @@ type Listener struct {
 	// Address is host:port; without a host it is every interface.
 	Address string `yaml:"address"`
 	TLS     TLS    `yaml:"tls"`
+	// Identity says who may connect here: certificate admits devices by their
+	// client certificates alone, password by their passwords alone. Empty
+	// admits each device by what it was added with.
+	Identity string `yaml:"identity"`
 }
 
-// TLS names PEM files.
+// Identities of a listener.
+const (
+	IdentityPassword    = "password"
+	IdentityCertificate = "certificate"
+)
+
+// TLS names PEM files. They are read again when they change.
 type TLS struct {
 	Certificate string `yaml:"certificate"`
 	Key         string `yaml:"key"`
@@ -78,15 +88,18 @@ type TLS struct {
 	// them mandatory.
 	ClientCA      string `yaml:"client_ca"`
 	RequireClient bool   `yaml:"require_client"`
+	// CRL is a list of revoked client certificates, in PEM or DER.
+	CRL string `yaml:"crl"`
 }
 
 // Admin is where the admin API listens.
 type Admin struct {
 	// Socket is the Unix socket; relative paths are below StateDir.
 	Socket string `yaml:"socket"`
-	// Listen is an optional TCP address, open only to bearers of Token.
+	// Listen is an optional TCP address, open only to bearers of a token.
 	Listen string `yaml:"listen"`
-	// TokenFile holds the bearer token for Listen; it is made when missing.
+	// TokenFile holds a token that may do everything, to start with; it is
+	// made when missing.
 	TokenFile string `yaml:"token_file"`
 	// TLS serves Listen over TLS; beyond loopback it is required.
 	TLS TLS `yaml:"tls"`

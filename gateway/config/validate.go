@@ -54,14 +54,15 @@ func (m *MQTT) validate(add func(string, ...any)) {
 		if !slices.Contains([]string{"tcp", "tls", "ws", "wss"}, l.Network) {
 			add(fmt.Sprintf("%q must be tcp, tls, ws or wss", l.Network), "mqtt", "listeners", i, "network")
 		}
-		if names[l.Name] || l.Name == "" {
-			add("every listener needs a name of its own", "mqtt", "listeners", i, "name")
+		if names[l.Name] || l.Name == "" || l.Name == "admin" {
+			add("every listener needs a name of its own, and admin is the admin API's", "mqtt", "listeners", i, "name")
 		}
 		names[l.Name] = true
 		encrypted := l.Network == "tls" || l.Network == "wss"
 		if encrypted != (l.TLS.Certificate != "" && l.TLS.Key != "") {
 			add("tls and wss need tls.certificate and tls.key; tcp and ws have none", "mqtt", "listeners", i, "tls")
 		}
+		l.validateIdentity(func(message, field string) { add(message, "mqtt", "listeners", i, field) })
 		if m.Anonymous && !Loopback(l.Address) {
 			add("anonymous access beyond loopback is not allowed: set an address on 127.0.0.1, or turn mqtt.anonymous off and add devices", "mqtt", "listeners", i, "address")
 		}
@@ -74,6 +75,22 @@ func (m *MQTT) validate(add func(string, ...any)) {
 	atLeast(add, m.MaxQueuedBytesTotal, 1, "mqtt", "max_queued_bytes_total")
 	if m.MaxPacket > 256<<20 {
 		add("MQTT allows 256 MiB at most", "mqtt", "max_packet")
+	}
+}
+
+func (l *Listener) validateIdentity(add func(message, field string)) {
+	switch {
+	case l.Identity != "" && l.Identity != IdentityPassword && l.Identity != IdentityCertificate:
+		add(fmt.Sprintf("%q must be password or certificate, or left out for both", l.Identity), "identity")
+	case l.Identity == IdentityCertificate && l.TLS.ClientCA == "":
+		add("certificate needs tls.client_ca: the CA that signs the devices' certificates", "identity")
+	}
+	l.TLS.validate(func(message string) { add(message, "tls") })
+}
+
+func (t *TLS) validate(add func(message string)) {
+	if t.ClientCA == "" && (t.RequireClient || t.CRL != "") {
+		add("require_client and crl need client_ca: the CA that signs the clients' certificates")
 	}
 }
 
@@ -90,6 +107,10 @@ func (a *Admin) validate(add func(string, ...any)) {
 	}
 	if a.TokenFile == "" {
 		add("is needed where admin.listen is set", "admin", "token_file")
+	}
+	a.TLS.validate(func(message string) { add(message, "admin", "tls") })
+	if (a.TLS.Certificate == "") != (a.TLS.Key == "") {
+		add("certificate and key belong together", "admin", "tls")
 	}
 	if !Loopback(a.Listen) && a.TLS.Certificate == "" {
 		add("beyond loopback the admin API needs admin.tls.certificate and admin.tls.key, or a tunnel to the socket", "admin", "listen")

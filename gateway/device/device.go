@@ -7,10 +7,13 @@ import (
 	"encoding/base32"
 	"errors"
 	"fmt"
+	"math"
 	"regexp"
 	"strings"
+	"time"
 
 	"github.com/headgate-io/headgate/gateway/store"
+	"github.com/headgate-io/headgate/gateway/throttle"
 	"github.com/headgate-io/headgate/mqtt/broker"
 	"github.com/headgate-io/headgate/mqtt/topic"
 )
@@ -24,18 +27,31 @@ type Store interface {
 
 var _ Store = (*store.Store)(nil)
 
+// Options say who is admitted besides devices with the right password.
+type Options struct {
+	// Anonymous admits clients without a user name to everything.
+	Anonymous bool
+	// Identity is what counts on a listener, by its name: one of the
+	// identities of package config.
+	Identity map[string]string
+	// Guesses slows down who tries passwords; nil does not.
+	Guesses *throttle.Guard
+}
+
 // Registry adds, changes and authenticates devices. It may be used from any
 // goroutine.
 type Registry struct {
-	store     Store
-	anonymous bool
-	verified  verifiedCache
+	store    Store
+	options  Options
+	verified verifiedCache
 }
 
-// New makes a registry over s. With anonymous, clients without a user name are
-// admitted to everything.
-func New(s Store, anonymous bool) *Registry {
-	return &Registry{store: s, anonymous: anonymous, verified: newVerifiedCache()}
+// New makes a registry over s.
+func New(s Store, o Options) *Registry {
+	if o.Guesses == nil {
+		o.Guesses = throttle.New(throttle.Config{AddressBudget: math.MaxInt, IdentityBudget: math.MaxInt})
+	}
+	return &Registry{store: s, options: o, verified: newVerifiedCache()}
 }
 
 var _ broker.Authenticator = (*Registry)(nil)
@@ -51,10 +67,15 @@ var validName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$`)
 const minPassword = 8
 
 // Add stores a new device and returns its password: the one given, or one that
-// is made here. A name that is taken wraps store.ErrExists.
+// is made here; a device with a certificate has none. A name that is taken wraps
+// store.ErrExists.
 func (r *Registry) Add(ctx context.Context, d store.Device, password string) (string, error) {
 	if err := check(d, password); err != nil {
 		return "", err
+	}
+	if d.Certificate {
+		d.Secret = ""
+		return "", r.store.PutDevice(ctx, d, false)
 	}
 	password, secret, err := hashFor(password)
 	if err != nil {
@@ -64,18 +85,41 @@ func (r *Registry) Add(ctx context.Context, d store.Device, password string) (st
 	return password, r.store.PutDevice(ctx, d, false)
 }
 
-// Rotate gives a device a new password and returns it.
+// Rotate gives a device a new password and returns it. A device that was
+// revoked may connect with it.
 func (r *Registry) Rotate(ctx context.Context, name string) (store.Device, string, error) {
 	d, err := r.store.Device(ctx, name)
 	if err != nil {
 		return d, "", err
 	}
+	if d.Certificate {
+		return d, "", fmt.Errorf("%w: %s shows a certificate: have its CA issue another, and the old one put on the list of tls.crl", ErrInvalid, name)
+	}
 	password, secret, err := hashFor("")
 	if err != nil {
 		return d, "", err
 	}
-	d.Secret = secret
+	d.Secret, d.Revoked = secret, time.Time{}
 	return d, password, r.store.PutDevice(ctx, d, true)
+}
+
+// Revoke keeps a device out until Restore or Rotate; it stays on the list.
+func (r *Registry) Revoke(ctx context.Context, name string) error {
+	return r.setRevoked(ctx, name, time.Now())
+}
+
+// Restore lets a device that was revoked in again.
+func (r *Registry) Restore(ctx context.Context, name string) error {
+	return r.setRevoked(ctx, name, time.Time{})
+}
+
+func (r *Registry) setRevoked(ctx context.Context, name string, at time.Time) error {
+	d, err := r.store.Device(ctx, name)
+	if err != nil {
+		return err
+	}
+	d.Revoked = at
+	return r.store.PutDevice(ctx, d, true)
 }
 
 // Remove deletes a device.
@@ -97,34 +141,13 @@ func check(d store.Device, password string) error {
 	if len(d.Publish)+len(d.Subscribe) == 0 {
 		faults = append(faults, fmt.Errorf("%w: it may neither publish nor subscribe: name what it may with --publish FILTER or --subscribe FILTER", ErrInvalid))
 	}
+	if password != "" && d.Certificate {
+		faults = append(faults, fmt.Errorf("%w: it shows a certificate or a password, not both", ErrInvalid))
+	}
 	if password != "" && len(password) < minPassword {
 		faults = append(faults, fmt.Errorf("%w: a password has at least %d characters; leave it out to have one made", ErrInvalid, minPassword))
 	}
 	return errors.Join(faults...)
-}
-
-// Authenticate checks a client's user name and password.
-func (r *Registry) Authenticate(ctx context.Context, c broker.Credentials) (broker.Identity, error) {
-	if c.Username == "" && r.anonymous {
-		return broker.Identity{Publish: []string{"#"}, Subscribe: []string{"#", "$SYS/#"}}, nil
-	}
-	d, err := r.store.Device(ctx, c.Username)
-	if err != nil && !errors.Is(err, store.ErrNotFound) {
-		return broker.Identity{}, err
-	}
-	known := err == nil
-	if !known {
-		// As much work as for a known name, so that the time says nothing.
-		d.Secret = decoySecret
-	}
-	right, err := r.verified.check(ctx, d.Secret, c.Password)
-	if err != nil {
-		return broker.Identity{}, err
-	}
-	if !right || !known {
-		return broker.Identity{}, broker.ErrBadCredentials
-	}
-	return broker.Identity{User: d.Name, Publish: d.Publish, Subscribe: d.Subscribe}, nil
 }
 
 // newPassword has 120 random bits in letters that cannot be mixed up.

@@ -24,7 +24,7 @@ func open(t *testing.T, anonymous bool) *device.Registry {
 			t.Error(err)
 		}
 	})
-	return device.New(s, anonymous)
+	return device.New(s, device.Options{Anonymous: anonymous})
 }
 
 func login(t *testing.T, r *device.Registry, name, password string) (broker.Identity, error) {
@@ -48,7 +48,7 @@ func TestCredentials(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				if want := (broker.Identity{User: d.Name, Publish: d.Publish, Subscribe: d.Subscribe}); !reflect.DeepEqual(id, want) {
+				if want := (broker.Identity{User: d.Name, Client: d.Name, Publish: d.Publish, Subscribe: d.Subscribe}); !reflect.DeepEqual(id, want) {
 					t.Errorf("identity %+v, want %+v", id, want)
 				}
 			}

@@ -16,6 +16,10 @@ type Device struct {
 	Name string
 	// Secret is the hash of its password, in the encoding of whoever made it.
 	Secret string
+	// Certificate says that it shows a client certificate and has no password.
+	Certificate bool
+	// Revoked is since when nothing admits it; zero means that it may connect.
+	Revoked time.Time
 	// Publish and Subscribe are topic filters that it may use.
 	Publish, Subscribe []string
 	Created            time.Time
@@ -44,10 +48,11 @@ func (s *Store) PutDevice(ctx context.Context, d Device, replace bool) error {
 		case there == 0 && all >= maxDevices:
 			return fmt.Errorf("there are %d devices already, which is the most: remove some", all)
 		case there > 0:
-			_, err = c.ExecContext(ctx, `UPDATE device SET secret = ?, publish = ?, subscribe = ? WHERE name = ?`, d.Secret, string(pub), string(sub), d.Name)
+			_, err = c.ExecContext(ctx, `UPDATE device SET secret = ?, publish = ?, subscribe = ?, certificate = ?, revoked = ? WHERE name = ?`,
+				d.Secret, string(pub), string(sub), d.Certificate, unixMillis(d.Revoked), d.Name)
 		default:
-			_, err = c.ExecContext(ctx, `INSERT INTO device (name, secret, publish, subscribe, created) VALUES (?, ?, ?, ?, ?)`,
-				d.Name, d.Secret, string(pub), string(sub), unixMillis(s.cfg.Now()))
+			_, err = c.ExecContext(ctx, `INSERT INTO device (name, secret, publish, subscribe, certificate, revoked, created) VALUES (?, ?, ?, ?, ?, ?, ?)`,
+				d.Name, d.Secret, string(pub), string(sub), d.Certificate, unixMillis(d.Revoked), unixMillis(s.cfg.Now()))
 		}
 		return err
 	})
@@ -59,7 +64,7 @@ func (s *Store) PutDevice(ctx context.Context, d Device, replace bool) error {
 
 // Device returns a device, or ErrNotFound.
 func (s *Store) Device(ctx context.Context, name string) (Device, error) {
-	row := s.reader.db.QueryRowContext(ctx, `SELECT name, secret, publish, subscribe, created FROM device WHERE name = ?`, name)
+	row := s.reader.db.QueryRowContext(ctx, `SELECT name, secret, publish, subscribe, certificate, revoked, created FROM device WHERE name = ?`, name)
 	d, err := scanDevice(row.Scan)
 	if err != nil {
 		return Device{}, fmt.Errorf("device %s: %w", name, notFound(err))
@@ -69,7 +74,7 @@ func (s *Store) Device(ctx context.Context, name string) (Device, error) {
 
 // Devices lists the devices by name.
 func (s *Store) Devices(ctx context.Context) ([]Device, error) {
-	rows, err := s.reader.db.QueryContext(ctx, `SELECT name, secret, publish, subscribe, created FROM device ORDER BY name`)
+	rows, err := s.reader.db.QueryContext(ctx, `SELECT name, secret, publish, subscribe, certificate, revoked, created FROM device ORDER BY name`)
 	if err != nil {
 		return nil, fmt.Errorf("list devices: %w", err)
 	}
@@ -87,11 +92,11 @@ func (s *Store) Devices(ctx context.Context) ([]Device, error) {
 
 func scanDevice(scan func(...any) error) (d Device, err error) {
 	var pub, sub []byte
-	var created int64
-	if err = scan(&d.Name, &d.Secret, &pub, &sub, &created); err != nil {
+	var revoked, created int64
+	if err = scan(&d.Name, &d.Secret, &pub, &sub, &d.Certificate, &revoked, &created); err != nil {
 		return d, err
 	}
-	d.Created = fromMillis(created)
+	d.Revoked, d.Created = fromMillis(revoked), fromMillis(created)
 	if err = json.Unmarshal(pub, &d.Publish); err == nil {
 		err = json.Unmarshal(sub, &d.Subscribe)
 	}
@@ -101,14 +106,7 @@ func scanDevice(scan func(...any) error) (d Device, err error) {
 // RemoveDevice deletes a device, or returns ErrNotFound.
 func (s *Store) RemoveDevice(ctx context.Context, name string) error {
 	err := s.exec(ctx, func(ctx context.Context, c *sql.Conn) error {
-		res, err := c.ExecContext(ctx, `DELETE FROM device WHERE name = ?`, name)
-		if err != nil {
-			return err
-		}
-		if n, err := res.RowsAffected(); err != nil || n == 0 {
-			return ErrNotFound
-		}
-		return nil
+		return deleted(c.ExecContext(ctx, `DELETE FROM device WHERE name = ?`, name))
 	})
 	if err != nil {
 		return fmt.Errorf("device %s: %w", name, err)

@@ -184,20 +184,28 @@ type Device struct {
 	Subscribe []string  `json:"subscribe"`
 	Created   time.Time `json:"created"`
 	Connected bool      `json:"connected"`
+	// Certificate says that it shows a client certificate, not a password.
+	Certificate bool `json:"certificate,omitempty"`
+	// Revoked is since when it is kept out; zero is not at all.
+	Revoked time.Time `json:"revoked,omitzero"`
 }
 
-// NewDevice asks for a device. Without a password one is made.
+// NewDevice asks for a device. Without a password one is made, unless it shows
+// a certificate.
 type NewDevice struct {
 	Name      string   `json:"name"`
 	Publish   []string `json:"publish,omitempty"`
 	Subscribe []string `json:"subscribe,omitempty"`
 	Password  string   `json:"password,omitempty"`
+	// Certificate admits it by a client certificate that names it.
+	Certificate bool `json:"certificate,omitempty"`
 }
 
 // DeviceSecret answers add and rotate: the one time that a password is shown.
 type DeviceSecret struct {
 	Device
-	Password string `json:"password"`
+	// Password is empty for a device with a certificate.
+	Password string `json:"password,omitempty"`
 	// Address is where the device connects, host:port.
 	Address string `json:"address,omitempty"`
 	// TLS is true where it must speak TLS there.
@@ -281,4 +289,28 @@ type ProblemDetail struct {
 	Message  string          `json:"message"`
 	Location string          `json:"location,omitempty"`
 	Value    json.RawMessage `json:"value,omitempty"`
+}
+
+// Token is a token of the admin API, without the token itself.
+type Token struct {
+	Name   string   `json:"name"`
+	Scopes []string `json:"scopes" doc:"read, deploy, operate, admin"`
+	// Created is zero for the token in the token file, Expires and LastUsed
+	// are for never.
+	Created  time.Time `json:"created,omitzero"`
+	Expires  time.Time `json:"expires,omitzero"`
+	LastUsed time.Time `json:"last_used,omitzero"`
+}
+
+// NewToken asks for a token. With no lifetime it lives until it is revoked.
+type NewToken struct {
+	Name     string        `json:"name"`
+	Scopes   []string      `json:"scopes"`
+	Lifetime time.Duration `json:"lifetime_ns,omitempty"`
+}
+
+// TokenSecret answers a new token: the one time that it is shown.
+type TokenSecret struct {
+	Token
+	Secret string `json:"secret"`
 }

@@ -50,6 +50,9 @@ func New(host, token string) (*Client, error) {
 	if err != nil {
 		return nil, fmt.Errorf("gateway address %q: %w", host, err)
 	}
+	if u.User != nil || u.RawQuery != "" {
+		return nil, errors.New("gateway address: it holds no user, password or token, which would end up in logs: pass it with --token or HEADGATE_TOKEN")
+	}
 	switch u.Scheme {
 	case "unix":
 		dial := func(ctx context.Context, _, _ string) (net.Conn, error) {
