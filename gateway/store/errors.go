@@ -13,6 +13,9 @@ var ErrClosed = errors.New("store is closed")
 // event again.
 var ErrRolledBack = errors.New("commit failed and was rolled back")
 
+// ErrUnavailable is returned while the disk takes no commits.
+var ErrUnavailable = errors.New("the database takes no writes: see the log, and free or mend the disk")
+
 // ErrDuplicate is returned by Seal for a unit whose Dedupe key is already in
 // the window.
 var ErrDuplicate = errors.New("event id was seen before")

@@ -47,11 +47,12 @@ var errMissing = errors.New("keys must be loaded")
 
 // Seal validates what the unit's invocations read, installs their writes and
 // takes a place in the sequence; the committer does the rest. The errors are
-// *ConflictError, *QuotaError, ErrDuplicate, ErrRolledBack and ErrClosed, and
-// those of a disk that cannot be read; after an error nothing was changed.
+// *ConflictError, *QuotaError, ErrDuplicate, ErrRolledBack, ErrUnavailable and
+// ErrClosed, and those of a disk that cannot be read; after an error nothing was
+// changed.
 //
-// Seal waits while too much is waiting for its commit, and while the store
-// recovers from a failed one. It may be called by any goroutine, but not by
+// Seal waits while too much is waiting for its commit, and, up to the unit's
+// patience, while the disk takes none. It may be called by any goroutine, but not by
 // Done. Views stay active: release them.
 func (s *Store) Seal(u *Unit) (Ticket, error) {
 	sc := scratches.Get().(*scratch)
@@ -79,7 +80,9 @@ func (s *Store) Seal(u *Unit) (Ticket, error) {
 
 func (s *Store) trySealLocked(u *Unit, sc *scratch, changes bool) (Ticket, error) {
 	if changes {
-		s.waitRoomLocked()
+		if err := s.waitRoomLocked(u.Patience); err != nil {
+			return Ticket{}, err
+		}
 	}
 	if err := s.admitLocked(u); err != nil {
 		return Ticket{}, err

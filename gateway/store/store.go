@@ -62,10 +62,12 @@ type Store struct {
 	spare       []*group
 	groupNumber uint64
 	recovering  bool
-	deferred    []func() // changes of the broker that came meanwhile
-	cause       error    // of the newest rollback
-	closed      bool
-	stats       Stats
+	// failing is since when the disk takes no commit; zero while it does.
+	failing  time.Time
+	deferred []func() // changes of the broker that came meanwhile
+	cause    error    // of the newest rollback
+	closed   bool
+	stats    Stats
 	// lettersDropped hears of dead letters that bounds push out.
 	lettersDropped func([]LetterKey)
 
@@ -242,26 +244,33 @@ type diskState struct {
 
 // reopen replaces the writer and reads back what is on disk.
 func (s *Store) reopen() (*diskState, error) {
+	if err := s.replaceWriter(); err != nil {
+		return nil, err
+	}
+	return s.loadDisk(context.Background())
+}
+
+func (s *Store) replaceWriter() error {
 	opened := s.writer.file
 	s.writer.close()
 	if err := s.inject(StepReopen); err != nil {
-		return nil, err
+		return err
 	}
 	// Another file in its place may be another gateway's: never that one, and
 	// never a new one.
 	if err := s.checkPlace(opened); err != nil {
-		return nil, err
+		return err
 	}
 	w, err := s.openWriter()
 	if err != nil {
-		return nil, err
+		return err
 	}
 	if err := s.checkPlace(opened); err != nil {
 		w.close()
-		return nil, err
+		return err
 	}
 	s.writer = w
-	return s.loadDisk(context.Background())
+	return nil
 }
 
 func (s *Store) loadDisk(ctx context.Context) (*diskState, error) {
