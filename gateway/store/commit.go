@@ -176,6 +176,8 @@ func (s *Store) inject(step Step) error {
 // was sealed since. g is nil when no group was being written.
 func (s *Store) recover(g *group, cause error) {
 	s.log.Error("commit failed, reopening the database", "error", cause)
+	s.noteFull(cause)
+	s.noteDamage(cause)
 	s.mu.Lock()
 	s.recovering = true
 	s.stats.CommitErrors++
@@ -195,6 +197,8 @@ func (s *Store) recover(g *group, cause error) {
 			break
 		}
 		s.log.Error("reopen database", "error", err)
+		s.noteFull(err)
+		s.noteDamage(err)
 		s.mu.Lock()
 		s.stats.CommitErrors++
 		closed := s.closed

@@ -111,7 +111,7 @@ func (s *Store) trySealLocked(u *Unit, sc *scratch, changes bool) (Ticket, error
 	if !s.resolveLocked(sc) {
 		return Ticket{}, errMissing
 	}
-	if err := s.quotaLocked(sc); err != nil {
+	if err := s.quotaLocked(u, sc); err != nil {
 		return Ticket{}, err
 	}
 	s.seq++
@@ -267,7 +267,7 @@ func (s *Store) resolveLocked(sc *scratch) bool {
 
 // quotaLocked checks the namespaces against their bounds. What shrinks is
 // always admitted.
-func (s *Store) quotaLocked(sc *scratch) error {
+func (s *Store) quotaLocked(u *Unit, sc *scratch) error {
 	var all int64
 	for i := range sc.writes {
 		f := &sc.writes[i]
@@ -279,6 +279,9 @@ func (s *Store) quotaLocked(sc *scratch) error {
 		f.space.delta += f.delta
 	}
 	var err error
+	if all > 0 && s.space.stopped[Events] && len(u.Delete) == 0 {
+		err = s.spaceError(Events)
+	}
 	for i := range sc.writes {
 		f := &sc.writes[i]
 		limit := s.quotaOf(f.space)
