@@ -71,6 +71,7 @@ func (s *Store) finish(g *group) {
 	if !g.empty() {
 		s.stats.Commits++
 		s.stats.MessagesStored += uint64(len(g.bodies))
+		s.stats.CommittedBytes += uint64(max(g.bytes, 0))
 		s.journal.wrote(g)
 	}
 	s.droppedLocked(g)

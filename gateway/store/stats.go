@@ -8,6 +8,9 @@ import (
 type Stats struct {
 	// Commits is how many transactions, Units how many units they held.
 	Commits, Units uint64
+	// CommittedBytes is about what the units themselves were: what the disk
+	// was written beyond it is the database's.
+	CommittedBytes uint64
 	// CommitErrors counts errors of the disk, Rollbacks how often units were
 	// taken back.
 	CommitErrors, Rollbacks uint64
