@@ -5,7 +5,6 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
-	"time"
 
 	"github.com/headgate-io/headgate/mqtt/broker"
 	"github.com/headgate-io/headgate/sync/usage"
@@ -44,6 +43,7 @@ type group struct {
 	// that nobody waits for.
 	urgent bool
 	lazy   int
+	loose  []*looseOp // changes that are made again after a rollback
 	ops    []*op
 	// done are called in order once the group has committed or failed.
 	done []func(error)
@@ -102,6 +102,10 @@ func (g *group) recycle(old *group) {
 		g.done = old.done[:0]
 	}
 	g.journal.records = old.journal.records[:0]
+	if cap(old.loose) <= most {
+		clear(old.loose)
+		g.loose = old.loose[:0]
+	}
 	if len(old.bodies) < 256 {
 		clear(old.bodies)
 		g.bodies = old.bodies
@@ -116,35 +120,16 @@ func (g *group) recycle(old *group) {
 	}
 }
 
-// waitRoomLocked waits until there is room in the pending group and the disk
-// takes commits. With patience it waits no longer than that on a disk that does
-// not, and returns ErrUnavailable.
-func (s *Store) waitRoomLocked(patience time.Duration) error {
+// waitRoomLocked waits until there is room in the pending group.
+func (s *Store) waitRoomLocked() {
 	full := func() bool {
 		g := s.pending
 		return g != nil && (g.units >= s.cfg.MaxPendingUnits || g.bytes >= s.cfg.MaxPendingBytes)
 	}
-	for !s.closed && (s.recovering || !s.failing.IsZero() || full()) {
+	for !s.closed && (s.recovering || full()) {
 		s.stats.SealWaits++
-		var wake *time.Timer
-		if patience > 0 && !s.failing.IsZero() {
-			left := patience - time.Since(s.failing)
-			if left <= 0 {
-				s.stats.SealsRefused++
-				return fmt.Errorf("%w: %w", ErrUnavailable, s.cause)
-			}
-			wake = time.AfterFunc(left, func() {
-				s.mu.Lock()
-				defer s.mu.Unlock()
-				s.room.Broadcast()
-			})
-		}
 		s.room.Wait()
-		if wake != nil {
-			wake.Stop()
-		}
 	}
-	return nil
 }
 
 // wakeLocked tells the committer that somebody waits for the pending group.
@@ -205,22 +190,15 @@ func (s *Store) because(err error) error {
 	return fmt.Errorf("%w: %w", err, s.cause)
 }
 
-// execPatience is how long a change by an administrator waits for a disk that
-// takes no writes.
-const execPatience = 5 * time.Second
-
 // exec runs fn in the next group's transaction and waits for its commit.
 func (s *Store) exec(ctx context.Context, fn func(ctx context.Context, c *sql.Conn) error) error {
 	o := &op{run: fn}
 	done := make(chan error, 1)
 	s.mu.Lock()
-	err := s.waitRoomLocked(execPatience)
+	s.waitRoomLocked()
 	if s.closed {
-		err = ErrClosed
-	}
-	if err != nil {
 		s.mu.Unlock()
-		return err
+		return ErrClosed
 	}
 	g := s.pendingLocked()
 	s.seq++

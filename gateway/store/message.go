@@ -93,7 +93,7 @@ func (s *Store) deliverLocked(g *group, p *broker.Plan) {
 		g.bytes += outgoingBytes
 	}
 	if p.Retain {
-		s.retainLocked(g, p.Message, false)
+		s.retainLocked(g, p.Message)
 	}
 }
 
@@ -156,12 +156,12 @@ func (s *Store) dropOutgoingLocked(g *group, ses *session) {
 
 // Deliver implements broker.MessageStore.
 func (s *Store) Deliver(p *broker.Plan, done func(error)) {
-	s.sealSession(done, func(g *group) { s.deliverLocked(g, p) })
+	s.sealOp(&looseOp{done: done, change: func(g *group) { s.deliverLocked(g, p) }})
 }
 
 // Releasing implements broker.MessageStore.
 func (s *Store) Releasing(client string, epoch, seq uint64, done func(error)) {
-	s.sealSession(done, func(g *group) {
+	s.sealOp(&looseOp{done: done, change: func(g *group) {
 		ses := s.sessions[client]
 		if ses == nil || ses.epoch != epoch {
 			return
@@ -177,47 +177,16 @@ func (s *Store) Releasing(client string, epoch, seq uint64, done func(error)) {
 			return
 		}
 		g.putOutgoing(k, outgoingOp{change: outUpdate, message: id})
-	})
+	}})
 }
 
 // Remove implements broker.MessageStore.
 func (s *Store) Remove(client string, epoch, seq uint64) {
-	s.sealLazily(func() {
-		ses := s.sessions[client]
-		if ses == nil || ses.epoch != epoch {
-			return
+	s.sealOp(&looseOp{lazy: true, change: func(g *group) {
+		if ses := s.sessions[client]; ses != nil && ses.epoch == epoch {
+			s.removeLocked(g, ses, seq)
 		}
-		if _, ok := ses.out[seq]; ok {
-			s.removeLocked(s.lazyGroupLocked(), ses, seq)
-		}
-	})
-}
-
-// sealLazily runs change, which may fill the pending group, under the mutex.
-// It does not wake the committer, unless much has come together.
-func (s *Store) sealLazily(change func()) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	switch {
-	case s.closed && s.pending == nil: // the committer may have ended
-	case s.recovering:
-		s.deferred = append(s.deferred, change)
-	default:
-		change()
-	}
-}
-
-// lazyGroupLocked is the pending group, for a change that waits for the next
-// commit.
-func (s *Store) lazyGroupLocked() *group {
-	if s.pending == nil { // each group has a sequence of its own
-		s.seq++
-	}
-	g := s.pendingLocked()
-	if g.lazy++; g.lazy >= maxLazy {
-		s.wakeLocked()
-	}
-	return g
+	}})
 }
 
 // maxLazy is how many changes wait for a commit that is made anyway.
@@ -229,23 +198,6 @@ func (s *Store) flushLazy() {
 	defer s.mu.Unlock()
 	if s.pending != nil {
 		s.wakeLocked()
-	}
-}
-
-// redoLocked makes the deletions again that were taken back with failed groups:
-// who asked for them has forgotten the rows.
-func (s *Store) redoLocked(failed []*group) {
-	for _, g := range failed {
-		for k, o := range g.outgoing {
-			if ses := s.sessionIDs[k.session]; ses != nil && o.change == outDelete {
-				s.removeLocked(s.lazyGroupLocked(), ses, k.seq)
-			}
-		}
-		for _, o := range g.retained {
-			if o.lazy {
-				s.retainLocked(s.lazyGroupLocked(), o.message, true)
-			}
-		}
 	}
 }
 

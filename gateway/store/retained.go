@@ -19,9 +19,6 @@ type retainedEntry struct {
 type retainedOp struct {
 	message *broker.Message // without a payload: a deletion
 	seq     uint64
-	// lazy is true when no unit carries the change, so that nobody makes it
-	// again after a rollback.
-	lazy bool
 }
 
 type retainedState struct {
@@ -31,7 +28,7 @@ type retainedState struct {
 
 // retainLocked writes what a topic retains. Changes of one topic within a group
 // leave one.
-func (s *Store) retainLocked(g *group, m *broker.Message, lazy bool) {
+func (s *Store) retainLocked(g *group, m *broker.Message) {
 	old := s.retained.byTopic[m.Topic]
 	s.retained.bytes -= old.bytes
 	if len(m.Payload) == 0 {
@@ -45,18 +42,18 @@ func (s *Store) retainLocked(g *group, m *broker.Message, lazy bool) {
 	if g.retained == nil {
 		g.retained = make(map[string]retainedOp)
 	}
-	g.retained[m.Topic] = retainedOp{m, s.seq, lazy}
+	g.retained[m.Topic] = retainedOp{m, s.seq}
 }
 
 // Retain implements broker.MessageStore.
 func (s *Store) Retain(m *broker.Message) {
-	s.sealLazily(func() {
+	s.sealOp(&looseOp{lazy: true, change: func(g *group) {
 		old, there := s.retained.byTopic[m.Topic]
 		if !there && len(m.Payload) == 0 || there && old.last == m {
 			return
 		}
-		s.retainLocked(s.lazyGroupLocked(), m, true)
-	})
+		s.retainLocked(g, m)
+	}})
 }
 
 // LoadRetained implements broker.MessageStore.

@@ -124,7 +124,7 @@ func (s *Store) LoadSessions(ctx context.Context) ([]broker.SessionRecord, error
 
 // SaveSession implements broker.SessionStore.
 func (s *Store) SaveSession(rec broker.SessionRecord, done func(error)) {
-	s.sealSession(done, func(g *group) {
+	s.sealOp(&looseOp{done: done, change: func(g *group) {
 		ses := s.sessions[rec.Client]
 		if ses == nil || ses.epoch != rec.Epoch {
 			s.forgetSessionLocked(g, rec.Client)
@@ -134,20 +134,20 @@ func (s *Store) SaveSession(rec broker.SessionRecord, done func(error)) {
 		}
 		rec.Inbound = nil
 		g.putSession(rec.Client, sessionOp{id: ses.id, rec: rec})
-	})
+	}})
 }
 
 // DeleteSession implements broker.SessionStore.
 func (s *Store) DeleteSession(client string, done func(error)) {
-	s.sealSession(done, func(g *group) {
+	s.sealOp(&looseOp{done: done, change: func(g *group) {
 		s.forgetSessionLocked(g, client)
 		g.putSession(client, sessionOp{})
-	})
+	}})
 }
 
 // ForgetID implements broker.SessionStore.
 func (s *Store) ForgetID(client string, epoch uint64, packetID uint16, done func(error)) {
-	s.sealSession(done, func(g *group) {
+	s.sealOp(&looseOp{done: done, change: func(g *group) {
 		ses := s.sessions[client]
 		if ses == nil || ses.epoch != epoch {
 			return
@@ -155,38 +155,78 @@ func (s *Store) ForgetID(client string, epoch uint64, packetID uint16, done func
 		r := record{kind: recordForget, seq: s.seq, session: ses.id, slot: uint32(packetID)}
 		s.journal.live += ses.note(&r)
 		g.journal.add(&r)
-	})
+	}})
 }
 
-// sealSession runs change on the pending group under the mutex. It never
-// waits: while the store recovers the change is put off until it has.
-func (s *Store) sealSession(done func(error), change func(*group)) {
+// looseOp is a change outside any unit. It depends on nothing that was read, so
+// that the store itself makes it again, in order, when a commit was taken back.
+type looseOp struct {
+	change func(*group)
+	done   func(error) // may be nil
+	lazy   bool        // waits for a commit that is made anyway
+	tries  int
+}
+
+// maxRedo is how often a change is made again before its done is told.
+const maxRedo = 5
+
+// sealOp makes a change under the mutex. It never waits: while the store
+// recovers the change is put off until it has.
+func (s *Store) sealOp(o *looseOp) {
 	s.mu.Lock()
-	if s.closed {
+	switch {
+	case s.closed:
 		s.mu.Unlock()
-		if done != nil {
-			done(ErrClosed)
+		if o.done != nil {
+			o.done(ErrClosed)
 		}
 		return
+	case s.recovering:
+		s.deferred = append(s.deferred, o)
+	default:
+		s.sealOpLocked(o)
 	}
-	defer s.mu.Unlock()
-	seal := func() {
+	s.mu.Unlock()
+}
+
+func (s *Store) sealOpLocked(o *looseOp) {
+	if !o.lazy || s.pending == nil { // each group has a sequence of its own
 		s.seq++
-		g := s.pendingLocked()
-		change(g)
-		g.last = s.seq
-		g.units++
-		g.bytes += 256
-		if done != nil {
-			g.done = append(g.done, done)
-		}
-		s.wakeLocked()
 	}
-	if s.recovering {
-		s.deferred = append(s.deferred, seal)
+	g := s.pendingLocked()
+	g.last = s.seq
+	o.change(g)
+	g.loose = append(g.loose, o)
+	if o.lazy {
+		if g.lazy++; g.lazy >= maxLazy {
+			s.wakeLocked()
+		}
 		return
 	}
-	seal()
+	g.units++
+	g.bytes += 256
+	if o.done != nil {
+		g.done = append(g.done, o.committed)
+	}
+	s.wakeLocked()
+}
+
+// committed is told of the commit, or of its loss.
+func (o *looseOp) committed(err error) {
+	if err == nil || o.tries >= maxRedo {
+		o.done(err)
+	}
+}
+
+// redoLocked makes loose changes again that were taken back.
+func (s *Store) redoLocked(failed []*group) {
+	for _, g := range failed {
+		for _, o := range g.loose {
+			if o.tries++; o.tries <= maxRedo || o.done == nil {
+				s.sealOpLocked(o)
+			}
+		}
+	}
 }
 
 // recoveredLocked ends a recovery: what was put off is done now.
@@ -194,8 +234,8 @@ func (s *Store) recoveredLocked() {
 	s.recovering = false
 	deferred := s.deferred
 	s.deferred = nil
-	for _, seal := range deferred {
-		seal()
+	for _, o := range deferred {
+		s.sealOpLocked(o)
 	}
 	s.room.Broadcast()
 }

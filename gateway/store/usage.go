@@ -38,14 +38,14 @@ func (s *Store) AddUsage(rollups []usage.Rollup, done func(error)) {
 		}
 		return
 	}
-	s.sealSession(done, func(g *group) {
+	s.sealOp(&looseOp{done: done, change: func(g *group) {
 		for i := range rollups {
 			r := &rollups[i]
 			f := s.functionLocked(r.Function)
 			s.saveNameLocked(g, f.id, f.name)
 			g.totals(usageKey{f.id, r.Version, r.Minute}).Merge(&r.Totals)
 		}
-	})
+	}})
 }
 
 // UsageQuery selects rollups. Zero fields do not restrict.

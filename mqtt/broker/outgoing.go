@@ -43,8 +43,7 @@ type outgoing struct {
 
 type flight struct {
 	queued
-	state  flightState
-	loaded bool // from disk, and maybe never sent before
+	state flightState
 }
 
 type flightState byte
@@ -180,7 +179,7 @@ func (s *session) received(c *conn, r *routing, id uint16, code ReasonCode) {
 		f.state = recording
 		seq := f.seq
 		s.mu.Unlock()
-		s.record(seq, 0)
+		s.record(seq)
 		return
 	default:
 		f.state = releasing
@@ -191,14 +190,10 @@ func (s *session) received(c *conn, r *routing, id uint16, code ReasonCode) {
 }
 
 // record commits that the client has a QoS 2 message; PUBREL follows.
-func (s *session) record(seq uint64, tries int) {
+func (s *session) record(seq uint64) {
 	s.srv.storing.Add(1)
 	s.srv.messages.Releasing(s.client, s.epoch, seq, func(err error) {
 		defer s.srv.storing.Done()
-		if err != nil && tries < maxStoreTries {
-			s.record(seq, tries+1)
-			return
-		}
 		s.srv.storeFailed("store PUBREC", s.client, err)
 		r := s.srv.borrow()
 		s.recorded(r, seq, err)
@@ -422,7 +417,10 @@ func (s *session) sendAgain(r *routing, c *conn) {
 				s.finish(f)
 				break
 			}
-			s.send(r, &f.queued, packetID(f.seq), true) // [MQTT-3.3.1-1]
+			if !s.send(r, &f.queued, packetID(f.seq), true) { // [MQTT-3.3.1-1]
+				s.finish(f) // [MQTT-3.1.2-25]
+				break
+			}
 			o.sent++
 		case recording:
 			o.sent++
@@ -445,7 +443,7 @@ func (s *session) expired(q *queued) bool {
 
 // launch puts q in flight and sends it.
 func (s *session) launch(r *routing, q queued) {
-	if !s.send(r, &q, packetID(q.seq), false) {
+	if !s.send(r, &q, packetID(q.seq), q.loaded) {
 		if q.stored {
 			s.removeRow(q.seq)
 		}
@@ -464,7 +462,8 @@ func (s *session) send(r *routing, q *queued, id uint16, dup bool) bool {
 		name, alias, fresh = s.out.alias(name)
 	}
 	head := r.header(c.version, q, id, dup, name, alias)
-	if len(head)+len(q.msg.Payload) > c.max.packet && s.tooLarge(q, dup) {
+	if len(head)+len(q.msg.Payload) > c.max.packet {
+		s.srv.count.dropTooLarge.Add(1)
 		if fresh {
 			delete(s.out.aliases, q.msg.Topic)
 		}
@@ -482,16 +481,6 @@ func (s *session) send(r *routing, q *queued, id uint16, dup bool) bool {
 	if q.qos > 0 {
 		fault.Reached(fault.Delivered)
 	}
-	return true
-}
-
-// tooLarge counts a message that the client does not take. One that is in
-// flight already was taken under an earlier connection's limit.
-func (s *session) tooLarge(_ *queued, dup bool) bool {
-	if dup {
-		return false
-	}
-	s.srv.count.dropTooLarge.Add(1)
 	return true
 }
 

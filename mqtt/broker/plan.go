@@ -26,7 +26,6 @@ type Plan struct {
 	publisher string
 	groups    []*shareGroup // that have chosen their member
 	stored    atomic.Bool
-	tries     int
 }
 
 // Row is one place.
@@ -176,10 +175,6 @@ func (s *session) reserveLocked(q queued, p *Plan) {
 	p.Rows = append(p.Rows, Row{Client: s.client, Epoch: s.epoch, Seq: q.seq, sess: s, q: q})
 }
 
-// maxStoreTries bounds how often a delivery is stored again after the store
-// has taken a commit back.
-const maxStoreTries = 5
-
 // store commits the plan by itself. What a client published with QoS 1 may
 // already be sent meanwhile: its publisher has no acknowledgement yet, and when
 // the subscribers are faster than the committer nothing is written at all.
@@ -198,14 +193,6 @@ func (p *Plan) store(r *routing, done func(error)) {
 
 // written follows the commit, or its loss.
 func (p *Plan) written(err error, done func(error)) {
-	if err != nil && p.tries < maxStoreTries {
-		p.tries++
-		p.prune()
-		r := p.srv.borrow()
-		p.store(r, done)
-		r.giveBack()
-		return
-	}
 	p.srv.storeFailed("store message", p.publisher, err)
 	if done == nil { // nobody waits: what cannot be stored is in memory at least
 		err = nil
@@ -228,24 +215,6 @@ func (p *Plan) ready(r *routing) {
 	for i := range p.Rows {
 		p.Rows[i].sess.makeReady(r, p.Rows[i].Seq)
 	}
-}
-
-// prune leaves out what has been acknowledged or dropped since.
-func (p *Plan) prune() {
-	kept := p.Rows[:0]
-	for _, row := range p.Rows {
-		if row.sess.awaits(row.Seq) {
-			kept = append(kept, row)
-		}
-	}
-	p.Rows = kept
-}
-
-// awaits reports whether the message is still queued or in flight.
-func (s *session) awaits(seq uint64) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.out.lossless.find(seq) != nil || s.out.flight(seq) != nil
 }
 
 // makeReady lets a reserved place go. Where the place was taken away meanwhile

@@ -10,6 +10,7 @@ type queued struct {
 	retain bool
 	replay bool // of a retained message, which the broker holds anyway
 	stored bool // has a row on disk, or is going to have one
+	loaded bool // from disk: whether it was sent before is not known
 	state  place
 	subID  int
 	subIDs []int

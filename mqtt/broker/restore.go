@@ -72,7 +72,7 @@ func (s *Server) restoreRow(rec OutgoingRecord, m *Message) {
 		sess.removeRow(rec.Seq)
 		return
 	}
-	q.msg, q.seq, q.stored = m, rec.Seq, true
+	q.msg, q.seq, q.stored, q.loaded = m, rec.Seq, true, true
 	if share != "" {
 		if q.group = s.groups[share]; q.group == nil {
 			q.group = &shareGroup{filter: share}
@@ -81,16 +81,16 @@ func (s *Server) restoreRow(rec OutgoingRecord, m *Message) {
 	for rec.Releasing && !o.lossless.empty() { // nothing behind it was sent later
 		one, _ := o.lossless.pop()
 		o.ready--
-		o.flights = append(o.flights, flight{queued: one, loaded: true})
+		o.flights = append(o.flights, flight{queued: one})
 	}
 	w := o.window()
 	sent := o.lossless.empty() && len(w) < s.cfg.MaxInflight && (len(w) == 0 || q.seq-w[0].seq < ids-1)
 	switch {
 	case rec.Releasing:
-		o.flights = append(o.flights, flight{queued: q, state: releasing, loaded: true})
+		o.flights = append(o.flights, flight{queued: q, state: releasing})
 		sess.hold(&q)
 	case sent:
-		o.flights = append(o.flights, flight{queued: q, loaded: true})
+		o.flights = append(o.flights, flight{queued: q})
 		sess.hold(&q)
 	default:
 		sess.enqueue(q)
