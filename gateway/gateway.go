@@ -58,6 +58,7 @@ type Gateway struct {
 	started   time.Time
 	ready     atomic.Bool
 	listeners addresses
+	restored  chan struct{} // a backup lies ready for the next New
 }
 
 // Sizes of what is kept for eyes.
@@ -75,6 +76,7 @@ const closeWithin = 15 * time.Second
 func New(ctx context.Context, cfg config.Config, log *slog.Logger) (_ *Gateway, err error) {
 	g := &Gateway{
 		cfg: cfg, log: log, started: time.Now(), metrics: metrics.New(), triggers: trigger.NewTable(),
+		restored: make(chan struct{}, 1),
 		tails: admin.Tails{
 			Invocations: tail.NewRing[api.Invocation](keptInvocations),
 			Logs:        tail.NewRing[api.LogLine](keptLogs),
@@ -90,6 +92,9 @@ func New(ctx context.Context, cfg config.Config, log *slog.Logger) (_ *Gateway, 
 		return nil, err
 	}
 	if err := g.openStore(ctx); err != nil {
+		return nil, err
+	}
+	if err := removeTemps(cfg.StateDir); err != nil { // with the store's lock held
 		return nil, err
 	}
 	g.engine, err = sandbox.New(ctx, sandbox.Config{
@@ -166,6 +171,23 @@ func (g *Gateway) tailStats() tailStats {
 	return tailStats{g.tails.Invocations.Missed(), g.tails.Logs.Missed(), g.tails.Events.Missed()}
 }
 
+// ErrReopen ends Run when the gateway has to be made anew: a backup was
+// restored, or the database turned out to be damaged. New then works with what
+// can be had.
+var ErrReopen = errors.New("the gateway has to be opened again")
+
+// watchStore ends the gateway when its database cannot be worked with.
+func (g *Gateway) watchStore(ctx context.Context) error {
+	select {
+	case <-ctx.Done():
+		return nil
+	case <-g.store.Damaged():
+		return fmt.Errorf("%w: %w", ErrReopen, store.ErrDamaged)
+	case <-g.restored:
+		return fmt.Errorf("%w: a backup was restored", ErrReopen)
+	}
+}
+
 // Run loads the functions, opens the listeners and works until ctx ends; then
 // it stops taking, lets what runs end and closes.
 func (g *Gateway) Run(ctx context.Context) (err error) {
@@ -177,6 +199,7 @@ func (g *Gateway) Run(ctx context.Context) (err error) {
 	group, ctx := errgroup.WithContext(ctx)
 	defer g.background.Wait()
 	group.Go(func() error { return g.admin.ServeLocal(ctx, socket) })
+	group.Go(func() error { return g.watchStore(ctx) })
 	group.Go(func() error {
 		if err := g.start(ctx, group); err != nil {
 			return err

@@ -120,7 +120,7 @@ type eventIDs struct {
 
 func newEventIDs(ctx context.Context, s *store.Store) (eventIDs, error) {
 	boot, err := s.NextCounter(ctx, "boot")
-	return eventIDs{prefix: strconv.FormatUint(boot, 36) + "-", count: new(atomic.Uint64)}, err
+	return eventIDs{prefix: s.Identity().EventPrefix(boot), count: new(atomic.Uint64)}, err
 }
 
 func (e eventIDs) next() string { return e.prefix + strconv.FormatUint(e.count.Add(1), 36) }

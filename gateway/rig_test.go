@@ -36,12 +36,15 @@ var authorKey = ed25519.NewKeyFromSeed(bytes.Repeat([]byte{1}, ed25519.SeedSize)
 
 // start runs a gateway with its state in dir until the test ends or stop is
 // called.
-func start(tb testing.TB, dir string) *rig {
+func start(tb testing.TB, dir string, change ...func(*config.Config)) *rig {
 	tb.Helper()
 	cfg := config.Default()
 	cfg.StateDir = dir
 	cfg.MQTT.Anonymous = true
 	cfg.MQTT.Listeners = []config.Listener{{Name: "test", Network: "tcp", Address: "127.0.0.1:0"}}
+	for _, c := range change {
+		c(&cfg)
+	}
 	ctx, cancel := context.WithCancel(context.Background())
 	g, err := gateway.New(ctx, cfg, slog.New(slog.NewTextHandler(testWriter{tb}, &slog.HandlerOptions{Level: slog.LevelWarn})))
 	if err != nil {

@@ -11,12 +11,14 @@ import (
 	"os/signal"
 	"sync"
 	"syscall"
+	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/headgate-io/headgate/configs"
 	"github.com/headgate-io/headgate/gateway"
 	"github.com/headgate-io/headgate/gateway/config"
+	"github.com/headgate-io/headgate/gateway/store"
 )
 
 // runFlags are the flags that say how a gateway runs here.
@@ -81,10 +83,29 @@ func (a *app) runCommand() *cobra.Command {
 // runGateway runs a gateway until ctx ends. SIGHUP makes it read its
 // certificates and its token file again.
 func runGateway(ctx context.Context, cfg config.Config, log *slog.Logger) error {
-	g, err := gateway.New(ctx, cfg, log)
-	if err != nil {
-		return err
+	for {
+		opened := time.Now()
+		g, err := gateway.New(ctx, cfg, log)
+		if err != nil {
+			return err
+		}
+		err = runOnce(ctx, g, log)
+		if !errors.Is(err, gateway.ErrReopen) || ctx.Err() != nil {
+			return err
+		}
+		log.Warn("opening again", "reason", err)
+		if errors.Is(err, store.ErrDamaged) && time.Since(opened) < reopenPause { // a disk that damages what is written to it
+			select {
+			case <-ctx.Done():
+				return nil
+			case <-time.After(reopenPause):
+			}
+		}
 	}
+}
+
+// runOnce runs one gateway and passes SIGHUP on to it.
+func runOnce(ctx context.Context, g *gateway.Gateway, log *slog.Logger) error {
 	reload := make(chan os.Signal, 1)
 	signal.Notify(reload, syscall.SIGHUP)
 	ended := make(chan struct{})
@@ -106,6 +127,8 @@ func runGateway(ctx context.Context, cfg config.Config, log *slog.Logger) error 
 	defer signal.Stop(reload)
 	return g.Run(ctx)
 }
+
+const reopenPause = 10 * time.Second
 
 func logLevel(name string) (level slog.Level) {
 	_ = level.UnmarshalText([]byte(name)) // Validate has seen it

@@ -25,6 +25,7 @@ var access = map[string]token.Scope{
 	"GET /openapi.json":            token.Read,
 	"GET /openapi.yaml":            token.Read,
 	"GET /v1/about":                token.Read,
+	"GET /v1/doctor":               token.Read,
 	"GET /v1/author":               token.Read,
 	"GET /v1/deadletters":          token.Read,
 	"GET /v1/devices":              token.Read,
@@ -62,6 +63,11 @@ var access = map[string]token.Scope{
 	"GET /v1/tokens":           token.Admin,
 	"POST /v1/tokens":          token.Admin,
 	"DELETE /v1/tokens/{name}": token.Admin,
+
+	"GET /v1/backup": token.Admin,
+
+	// A backup brings its own author, tokens and devices.
+	"PUT /v1/backup": token.Local,
 
 	// The token admits uploads, it does not choose whose: that is for who is
 	// on the gateway itself.

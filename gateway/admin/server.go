@@ -110,9 +110,12 @@ type Deps struct {
 	Tokens     Tokens
 	// Guesses slows down who tries tokens.
 	Guesses *throttle.Guard
+	Keeper  Keeper
 	Store   Store
 	Tails   Tails
 	About   func() api.About
+	// Doctor looks at everything, which takes a while.
+	Doctor func(ctx context.Context) []api.Check
 	// Ready reports why the gateway is not ready; nil is ready.
 	Ready   func() error
 	Metrics http.Handler
@@ -141,7 +144,9 @@ func New(deps Deps) *Server {
 	s.devices(a)
 	s.tokens(a)
 	s.messages(a)
+	s.doctor(a)
 	s.streams()
+	s.backups()
 	s.health()
 	return s
 }

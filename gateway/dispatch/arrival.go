@@ -116,7 +116,7 @@ func (a *arrival) seal() {
 
 // unit collects what is sealed: the outcomes so far, and rows for the rest.
 func (a *arrival) unit() (*store.Unit, []*task) {
-	u := &store.Unit{Inbound: a.in, Dedupe: a.dedupe, Done: a.committed}
+	u := &store.Unit{Inbound: a.in, Dedupe: a.dedupe, Done: a.committed, Patience: a.d.cfg.RefuseAfter}
 	var done []*task
 	a.mu.Lock()
 	for _, t := range a.tasks {
@@ -192,6 +192,9 @@ func (a *arrival) amend(done []*task, err error) bool {
 				return false
 			}
 		}
+		a.close(broker.QuotaExceeded)
+	case errors.Is(err, store.ErrUnavailable):
+		// Its publisher has it still, and may try again or turn elsewhere.
 		a.close(broker.QuotaExceeded)
 	case errors.Is(err, store.ErrDuplicate):
 		a.duplicate()

@@ -75,6 +75,9 @@ type Config struct {
 	// SpillAfter is how long a durable event may be unsettled before it is
 	// written to the queue (20 ms).
 	SpillAfter time.Duration
+	// RefuseAfter is how long after the disk began to refuse commits events are
+	// still held for it (250 ms); then their publishers are refused.
+	RefuseAfter time.Duration
 	// MaxVolatile and MaxVolatileBytes bound the volatile events of one
 	// function that wait (4096, 4 MiB): the oldest are dropped.
 	MaxVolatile      int
@@ -102,6 +105,7 @@ func (c Config) withDefaults() (Config, error) {
 		c.Now = time.Now
 	}
 	def(&c.SpillAfter, 20*time.Millisecond)
+	def(&c.RefuseAfter, 250*time.Millisecond)
 	def(&c.MaxVolatile, 4096)
 	def(&c.MaxVolatileBytes, 4<<20)
 	def(&c.MemoryBytes, 16<<20)

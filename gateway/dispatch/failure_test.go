@@ -174,3 +174,41 @@ func TestRecordAloneSurvivesCommitError(t *testing.T) {
 		t.Error("nothing was rolled back")
 	}
 }
+
+// While the disk takes no commit publishers are refused after a short wait, not
+// held; what was accepted before runs once when the disk is back.
+func TestFailingDiskRefusesPublishers(t *testing.T) {
+	var broken atomic.Bool
+	r := newRig(t, options{store: func(c *store.Config) {
+		c.Inject = func(s store.Step) error {
+			if s == store.StepCommit && broken.Load() {
+				return errors.New("disk I/O error (injected)")
+			}
+			return nil
+		}
+	}})
+	r.deploy("f", count, deploy{triggers: on("a")})
+	gate := make(chan struct{})
+	r.deploy("slow", func(context.Context, *host.Calls) error { <-gate; return nil }, deploy{triggers: on("slow")})
+	r.send("slow", "spilled before", 1).wait(t, broker.Success)
+	broken.Store(true)
+	// The first finds the failure, those after it know at once.
+	for range 50 {
+		r.send("a", "x", 1).wait(t, broker.QuotaExceeded)
+	}
+	if !r.store.Stats().Failing || r.d.Stats().Refused != 50 {
+		t.Errorf("refused %d, store %+v", r.d.Stats().Refused, r.store.Stats())
+	}
+	close(gate) // it settles when the disk is back
+	if _, _, err := r.store.GetState(t.Context(), "f", "n"); err != nil {
+		t.Errorf("reading meanwhile: %v", err)
+	}
+	broken.Store(false)
+	until(t, "the disk is back", func() bool { return !r.store.Stats().Failing })
+	r.send("a", "x", 1).wait(t, broker.Success)
+	until(t, "what was spilled has settled", func() bool { n, _ := r.store.QueueLen(); return n == 0 })
+	r.sync()
+	if got := r.get("f", "n"); got != "1" {
+		t.Errorf("counted %s, want the one that was accepted", got)
+	}
+}

@@ -71,6 +71,7 @@ func (s *Store) finish(g *group) {
 	if !g.empty() {
 		s.stats.Commits++
 		s.stats.MessagesStored += uint64(len(g.bodies))
+		s.stats.CommittedBytes += uint64(max(g.bytes, 0))
 		s.journal.wrote(g)
 	}
 	s.droppedLocked(g)
@@ -176,12 +177,17 @@ func (s *Store) inject(step Step) error {
 // was sealed since. g is nil when no group was being written.
 func (s *Store) recover(g *group, cause error) {
 	s.log.Error("commit failed, reopening the database", "error", cause)
+	s.noteFull(cause)
+	s.noteDamage(cause)
 	s.mu.Lock()
 	s.recovering = true
 	s.stats.CommitErrors++
 	s.cause = cause
 	last := s.committed
+	s.failing = time.Now()
+	s.room.Broadcast() // who waits with patience looks at the clock from now on
 	s.mu.Unlock()
+	defer s.mended()
 
 	var disk *diskState
 	for {
@@ -192,6 +198,8 @@ func (s *Store) recover(g *group, cause error) {
 			break
 		}
 		s.log.Error("reopen database", "error", err)
+		s.noteFull(err)
+		s.noteDamage(err)
 		s.mu.Lock()
 		s.stats.CommitErrors++
 		closed := s.closed
@@ -208,6 +216,58 @@ func (s *Store) recover(g *group, cause error) {
 		return
 	}
 	s.rollBack(last, disk)
+	s.probe()
+}
+
+// probe returns once the disk has taken a small commit, so that what is sealed
+// from then on has a fair chance. What can only be read can be read meanwhile.
+func (s *Store) probe() {
+	for {
+		err := s.tryWrite()
+		if err == nil {
+			return
+		}
+		s.mu.Lock()
+		s.stats.CommitErrors++
+		s.cause = err
+		closed := s.closed
+		s.mu.Unlock()
+		if closed {
+			return
+		}
+		s.failures++
+		s.log.Error("the disk takes no writes, trying again", "error", err)
+		s.pause(s.failures)
+		if err := s.replaceWriter(); err != nil {
+			s.log.Error("reopen database", "error", err)
+		}
+	}
+}
+
+// tryWrite makes a commit that changes nothing of value.
+func (s *Store) tryWrite() error {
+	if err := s.inject(StepBegin); err != nil {
+		return err
+	}
+	if err := s.writer.begin(); err != nil {
+		return err
+	}
+	_, err := s.writer.conn.ExecContext(context.Background(), `INSERT OR REPLACE INTO meta (key, value) VALUES ('probe', ?)`, s.failures)
+	if err == nil {
+		err = s.inject(StepCommit)
+	}
+	if err == nil {
+		err = s.writer.commit()
+	}
+	return err
+}
+
+// mended lets sealers go on.
+func (s *Store) mended() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.failing = time.Time{}
+	s.room.Broadcast()
 }
 
 // pause waits before the n-th try, longer each time.

@@ -58,14 +58,22 @@ type Config struct {
 	// message, a retained one of QoS 0) may wait for a commit that is made
 	// anyway (5 s).
 	LazyEvery time.Duration
-	// MinFreeBytes is the free space below which new queue rows are refused
-	// (16 MiB); negative turns the check off.
+	// MinFreeBytes is the free space below which new events are refused
+	// (16 MiB); other classes stop at multiples of it, see Class. Negative
+	// turns the check off.
 	MinFreeBytes int64
+	// BallastBytes is the size of a file that is given up when the disk is
+	// full (4 MiB); negative is none.
+	BallastBytes int64
+	// DiskEvery is how often the free space is looked at (1 s).
+	DiskEvery time.Duration
 	// Now is the wall clock (time.Now).
 	Now func() time.Time
 	// Inject, where set, is called before each step of a commit; what it
 	// returns is taken for an error of the disk. For tests.
 	Inject func(Step) error
+
+	freeSpace func(dir string) (free, total int64, err error)
 }
 
 // Step is a step of a commit, for Config.Inject.
@@ -109,6 +117,11 @@ func (c Config) withDefaults() (Config, error) {
 	def(&c.SweepEvery, 30*time.Second)
 	def(&c.LazyEvery, 5*time.Second)
 	def(&c.MinFreeBytes, 16<<20)
+	def(&c.BallastBytes, 4<<20)
+	def(&c.DiskEvery, time.Second)
+	if c.freeSpace == nil {
+		c.freeSpace = freeSpace
+	}
 	return c, nil
 }
 

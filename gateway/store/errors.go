@@ -13,6 +13,9 @@ var ErrClosed = errors.New("store is closed")
 // event again.
 var ErrRolledBack = errors.New("commit failed and was rolled back")
 
+// ErrUnavailable is returned while the disk takes no commits.
+var ErrUnavailable = errors.New("the database takes no writes: see the log, and free or mend the disk")
+
 // ErrDuplicate is returned by Seal for a unit whose Dedupe key is already in
 // the window.
 var ErrDuplicate = errors.New("event id was seen before")
@@ -48,7 +51,8 @@ type QuotaError struct {
 	// What is full: "state", "queue", "share" (one function's part of the
 	// queue) or "disk".
 	What string
-	// Namespace is whose state, or whose share, is full.
+	// Namespace is whose state, or whose share, is full; for a disk, what is
+	// refused.
 	Namespace string
 	// Slot is the index in Unit.Slots whose write is too much; -1 for a queue
 	// row.
@@ -66,7 +70,7 @@ func (e *QuotaError) Error() string {
 	case "share":
 		return fmt.Sprintf("%s has %d %s waiting, three quarters of the queue: let it catch up or raise dispatch.max_queued", e.Namespace, e.Limit, e.Unit)
 	case "disk":
-		return fmt.Sprintf("less than %d %s are free on the disk: new events are refused until there is space", e.Limit, e.Unit)
+		return fmt.Sprintf("less than %d %s are free on the disk: %s are refused until there is room", e.Limit, e.Unit, e.Namespace)
 	default:
 		return fmt.Sprintf("the queue is full (%d %s): let functions catch up or raise dispatch.max_queued", e.Limit, e.Unit)
 	}

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/headgate-io/headgate/mqtt/broker"
 	"github.com/headgate-io/headgate/sync/usage"
@@ -120,16 +121,35 @@ func (g *group) recycle(old *group) {
 	}
 }
 
-// waitRoomLocked waits until there is room in the pending group.
-func (s *Store) waitRoomLocked() {
+// waitRoomLocked waits until there is room in the pending group and the disk
+// takes commits. With patience it waits no longer than that on a disk that does
+// not, and returns ErrUnavailable.
+func (s *Store) waitRoomLocked(patience time.Duration) error {
 	full := func() bool {
 		g := s.pending
 		return g != nil && (g.units >= s.cfg.MaxPendingUnits || g.bytes >= s.cfg.MaxPendingBytes)
 	}
-	for !s.closed && (s.recovering || full()) {
+	for !s.closed && (s.recovering || !s.failing.IsZero() || full()) {
 		s.stats.SealWaits++
+		var wake *time.Timer
+		if patience > 0 && !s.failing.IsZero() {
+			left := patience - time.Since(s.failing)
+			if left <= 0 {
+				s.stats.SealsRefused++
+				return fmt.Errorf("%w: %w", ErrUnavailable, s.cause)
+			}
+			wake = time.AfterFunc(left, func() {
+				s.mu.Lock()
+				defer s.mu.Unlock()
+				s.room.Broadcast()
+			})
+		}
 		s.room.Wait()
+		if wake != nil {
+			wake.Stop()
+		}
 	}
+	return nil
 }
 
 // wakeLocked tells the committer that somebody waits for the pending group.
@@ -190,15 +210,22 @@ func (s *Store) because(err error) error {
 	return fmt.Errorf("%w: %w", err, s.cause)
 }
 
+// execPatience is how long a change by an administrator waits for a disk that
+// takes no writes.
+const execPatience = 5 * time.Second
+
 // exec runs fn in the next group's transaction and waits for its commit.
 func (s *Store) exec(ctx context.Context, fn func(ctx context.Context, c *sql.Conn) error) error {
 	o := &op{run: fn}
 	done := make(chan error, 1)
 	s.mu.Lock()
-	s.waitRoomLocked()
+	err := s.waitRoomLocked(execPatience)
 	if s.closed {
+		err = ErrClosed
+	}
+	if err != nil {
 		s.mu.Unlock()
-		return ErrClosed
+		return err
 	}
 	g := s.pendingLocked()
 	s.seq++

@@ -98,7 +98,7 @@ func (q *queueState) admit(u *Unit, s *Store) error {
 	case rows <= 0 && bytes <= 0:
 		return nil
 	case q.lowDisk:
-		err = &QuotaError{What: "disk", Slot: -1, Limit: s.cfg.MinFreeBytes, Unit: "bytes"}
+		err = s.spaceError(Events)
 	case q.rows+rows > s.cfg.MaxQueueRows:
 		err = &QuotaError{What: "queue", Slot: -1, Limit: s.cfg.MaxQueueRows, Unit: "events"}
 	case q.bytes+bytes > s.cfg.MaxQueueBytes:

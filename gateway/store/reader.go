@@ -17,12 +17,13 @@ type reader struct {
 	db                     *sql.DB
 	getKey, keys, keysFrom *sql.Stmt
 	event                  *sql.Stmt
+	failed                 func(error) // told of errors
 }
 
 const readers = 3
 
 func (s *Store) openReader() (_ *reader, err error) {
-	r := &reader{}
+	r := &reader{failed: s.noteDamage}
 	if r.db, err = sql.Open("sqlite", s.dsn(true)); err != nil {
 		return nil, err
 	}
@@ -58,6 +59,7 @@ func (r *reader) get(k kvKey) (*entry, error) {
 	switch {
 	case errors.Is(err, sql.ErrNoRows):
 	case err != nil:
+		r.failed(err)
 		return nil, err
 	default:
 		e.found = true
@@ -73,6 +75,7 @@ func (r *reader) list(ns uint32, prefix, after string, limit int, now int64) ([]
 	}
 	rows, err := stmt.QueryContext(context.Background(), ns, from, prefixEnd(prefix), now, limit)
 	if err != nil {
+		r.failed(err)
 		return nil, err
 	}
 	defer func() { _ = rows.Close() }()
@@ -84,7 +87,9 @@ func (r *reader) list(ns uint32, prefix, after string, limit int, now int64) ([]
 		}
 		keys = append(keys, k)
 	}
-	return keys, rows.Err()
+	err = rows.Err()
+	r.failed(err)
+	return keys, err
 }
 
 // prefixEnd is the first text after all that start with prefix, or when there

@@ -47,11 +47,12 @@ var errMissing = errors.New("keys must be loaded")
 
 // Seal validates what the unit's invocations read, installs their writes and
 // takes a place in the sequence; the committer does the rest. The errors are
-// *ConflictError, *QuotaError, ErrDuplicate, ErrRolledBack and ErrClosed, and
-// those of a disk that cannot be read; after an error nothing was changed.
+// *ConflictError, *QuotaError, ErrDuplicate, ErrRolledBack, ErrUnavailable and
+// ErrClosed, and those of a disk that cannot be read; after an error nothing was
+// changed.
 //
-// Seal waits while too much is waiting for its commit, and while the store
-// recovers from a failed one. It may be called by any goroutine, but not by
+// Seal waits while too much is waiting for its commit, and, up to the unit's
+// patience, while the disk takes none. It may be called by any goroutine, but not by
 // Done. Views stay active: release them.
 func (s *Store) Seal(u *Unit) (Ticket, error) {
 	sc := scratches.Get().(*scratch)
@@ -79,7 +80,9 @@ func (s *Store) Seal(u *Unit) (Ticket, error) {
 
 func (s *Store) trySealLocked(u *Unit, sc *scratch, changes bool) (Ticket, error) {
 	if changes {
-		s.waitRoomLocked()
+		if err := s.waitRoomLocked(u.Patience); err != nil {
+			return Ticket{}, err
+		}
 	}
 	if err := s.admitLocked(u); err != nil {
 		return Ticket{}, err
@@ -108,7 +111,7 @@ func (s *Store) trySealLocked(u *Unit, sc *scratch, changes bool) (Ticket, error
 	if !s.resolveLocked(sc) {
 		return Ticket{}, errMissing
 	}
-	if err := s.quotaLocked(sc); err != nil {
+	if err := s.quotaLocked(u, sc); err != nil {
 		return Ticket{}, err
 	}
 	s.seq++
@@ -264,7 +267,7 @@ func (s *Store) resolveLocked(sc *scratch) bool {
 
 // quotaLocked checks the namespaces against their bounds. What shrinks is
 // always admitted.
-func (s *Store) quotaLocked(sc *scratch) error {
+func (s *Store) quotaLocked(u *Unit, sc *scratch) error {
 	var all int64
 	for i := range sc.writes {
 		f := &sc.writes[i]
@@ -276,6 +279,9 @@ func (s *Store) quotaLocked(sc *scratch) error {
 		f.space.delta += f.delta
 	}
 	var err error
+	if all > 0 && s.space.stopped[Events] && len(u.Delete) == 0 {
+		err = s.spaceError(Events)
+	}
 	for i := range sc.writes {
 		f := &sc.writes[i]
 		limit := s.quotaOf(f.space)

@@ -8,12 +8,16 @@ import (
 type Stats struct {
 	// Commits is how many transactions, Units how many units they held.
 	Commits, Units uint64
+	// CommittedBytes is about what the units themselves were: what the disk
+	// was written beyond it is the database's.
+	CommittedBytes uint64
 	// CommitErrors counts errors of the disk, Rollbacks how often units were
 	// taken back.
 	CommitErrors, Rollbacks uint64
 	// Conflicts counts refused read sets, QuotaRefusals units over a bound,
-	// SealWaits how often Seal waited for room.
-	Conflicts, QuotaRefusals, SealWaits uint64
+	// SealWaits how often Seal waited for room or for the disk, SealsRefused
+	// units that did not outwait a disk that took no commits.
+	Conflicts, QuotaRefusals, SealWaits, SealsRefused uint64
 	// CacheMisses counts reads that went to the disk, CacheEvicted entries
 	// that made room for others.
 	CacheMisses, CacheEvicted uint64
@@ -48,6 +52,8 @@ type Stats struct {
 	DatabaseBytes, WALBytes int64
 	// LowDisk is true while new events are refused for lack of space.
 	LowDisk bool
+	// Failing is true while the disk takes no commits.
+	Failing bool
 }
 
 // Stats returns the counters.
@@ -63,6 +69,7 @@ func (s *Store) Stats() Stats {
 	st.DeadLetters, st.DeadLetterBytes = s.dead.rows, s.dead.bytes
 	st.CacheBytes, st.JournalBytes = s.overlay.bytes, s.journal.bytes
 	st.Sessions, st.LowDisk = len(s.sessions), s.queue.lowDisk
+	st.Failing = !s.failing.IsZero()
 	st.OutgoingRows, st.MessageBytes = s.messages.rows, s.messages.bytes
 	st.RetainedRows, st.RetainedBytes = int64(len(s.retained.byTopic)), s.retained.bytes
 	s.mu.Unlock()

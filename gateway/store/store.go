@@ -62,12 +62,20 @@ type Store struct {
 	spare       []*group
 	groupNumber uint64
 	recovering  bool
-	deferred    []*looseOp // changes of the broker that came meanwhile
-	cause       error      // of the newest rollback
-	closed      bool
-	stats       Stats
+	// failing is since when the disk takes no commit; zero while it does.
+	failing  time.Time
+	deferred []*looseOp // changes of the broker that came meanwhile
+	cause    error      // of the newest rollback
+	closed   bool
+	stats    Stats
 	// lettersDropped hears of dead letters that bounds push out.
 	lettersDropped func([]LetterKey)
+
+	space      spaceState
+	identity   Identity
+	recovery   *Recovery
+	damaged    chan struct{}
+	damageOnce sync.Once
 
 	failures int // the committer's: errors in a row
 	settled  chan *group
@@ -82,7 +90,7 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Store{cfg: cfg, log: cfg.Logger, settled: make(chan *group, 2), closing: make(chan struct{}), gen: 1}
+	s := &Store{cfg: cfg, log: cfg.Logger, settled: make(chan *group, 2), closing: make(chan struct{}), damaged: make(chan struct{}), gen: 1}
 	s.work.L, s.room.L = &s.mu, &s.mu
 	s.views.New = func() any { return &View{s: s} }
 	s.overlay = newOverlay()
@@ -123,6 +131,24 @@ func (s *Store) open(ctx context.Context) (err error) {
 	if s.lock, err = lockFile(s.cfg.Path + ".lock"); err != nil {
 		return err
 	}
+	s.checkDisk()
+	if err := s.applyRestore(); err != nil {
+		return err
+	}
+	if err = s.load(ctx); isDamage(err) {
+		if err := s.quarantine(ctx, err); err != nil {
+			return fmt.Errorf("put a damaged database aside: %w", err)
+		}
+		err = s.load(ctx)
+	}
+	if err != nil {
+		return err
+	}
+	return errors.Join(s.identify(ctx), s.rememberRecovery(ctx))
+}
+
+// load opens the connections and takes what is on disk.
+func (s *Store) load(ctx context.Context) (err error) {
 	if err := s.migrate(ctx); err != nil {
 		return err
 	}
@@ -130,6 +156,9 @@ func (s *Store) open(ctx context.Context) (err error) {
 		return err
 	}
 	if s.reader, err = s.openReader(); err != nil {
+		return err
+	}
+	if err := s.suspect(ctx); err != nil {
 		return err
 	}
 	if err := s.writer.tidyMessages(ctx); err != nil {
@@ -141,7 +170,6 @@ func (s *Store) open(ctx context.Context) (err error) {
 	}
 	s.adoptLocked(disk)
 	s.seq, s.committed, s.released = disk.committed, disk.committed, disk.committed
-	s.checkDisk()
 	return nil
 }
 
@@ -171,14 +199,18 @@ func (s *Store) Close(ctx context.Context) error {
 
 // release closes files, in an order that leaves no write-ahead log behind.
 func (s *Store) release() {
+	s.closeFiles()
+	if s.lock != nil {
+		_ = s.lock.Close()
+	}
+}
+
+func (s *Store) closeFiles() {
 	if s.reader != nil {
 		_ = s.reader.db.Close()
 	}
 	if s.writer != nil {
 		s.writer.close()
-	}
-	if s.lock != nil {
-		_ = s.lock.Close()
 	}
 }
 
@@ -242,26 +274,33 @@ type diskState struct {
 
 // reopen replaces the writer and reads back what is on disk.
 func (s *Store) reopen() (*diskState, error) {
+	if err := s.replaceWriter(); err != nil {
+		return nil, err
+	}
+	return s.loadDisk(context.Background())
+}
+
+func (s *Store) replaceWriter() error {
 	opened := s.writer.file
 	s.writer.close()
 	if err := s.inject(StepReopen); err != nil {
-		return nil, err
+		return err
 	}
 	// Another file in its place may be another gateway's: never that one, and
 	// never a new one.
 	if err := s.checkPlace(opened); err != nil {
-		return nil, err
+		return err
 	}
 	w, err := s.openWriter()
 	if err != nil {
-		return nil, err
+		return err
 	}
 	if err := s.checkPlace(opened); err != nil {
 		w.close()
-		return nil, err
+		return err
 	}
 	s.writer = w
-	return s.loadDisk(context.Background())
+	return nil
 }
 
 func (s *Store) loadDisk(ctx context.Context) (*diskState, error) {
@@ -396,7 +435,7 @@ func (s *Store) adoptLocked(d *diskState) {
 			f.next = max(f.next, last)
 		}
 	}
-	d.queue.lowDisk = s.queue.lowDisk
+	d.queue.lowDisk = s.space.stopped[Events]
 	s.queue, s.dead = d.queue, d.dead
 	d.messages.next = max(d.messages.next, s.messages.next)
 	s.messages, s.retained = d.messages, d.retained
@@ -431,37 +470,22 @@ func (s *Store) sweepLoop() {
 	defer t.Stop()
 	lazy := time.NewTicker(s.cfg.LazyEvery)
 	defer lazy.Stop()
+	disk := time.NewTicker(s.cfg.DiskEvery)
+	defer disk.Stop()
 	for {
 		select {
 		case <-t.C:
 		case <-lazy.C:
 			s.flushLazy()
 			continue
+		case <-disk.C:
+			s.checkDisk()
+			continue
 		case <-s.closing:
 			return
 		}
-		s.checkDisk()
 		if err := s.Sweep(context.Background()); err != nil && !errors.Is(err, ErrClosed) && !errors.Is(err, ErrRolledBack) {
 			s.log.Warn("sweep expired keys", "error", err)
 		}
-	}
-}
-
-// checkDisk notes whether the disk has room for new events.
-func (s *Store) checkDisk() {
-	if s.cfg.MinFreeBytes < 0 {
-		return
-	}
-	var fs unix.Statfs_t
-	if err := unix.Statfs(filepath.Dir(s.cfg.Path), &fs); err != nil {
-		return
-	}
-	low := int64(fs.Bavail)*int64(fs.Bsize) < s.cfg.MinFreeBytes //nolint:unconvert // Bsize is an int32 on 32-bit machines
-	s.mu.Lock()
-	changed := s.queue.lowDisk != low
-	s.queue.lowDisk = low
-	s.mu.Unlock()
-	if changed && low {
-		s.log.Warn("disk is nearly full, new events are refused", "path", s.cfg.Path)
 	}
 }

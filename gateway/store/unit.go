@@ -3,6 +3,7 @@ package store
 import (
 	"crypto/sha256"
 	"encoding/binary"
+	"time"
 
 	"github.com/headgate-io/headgate/function"
 	"github.com/headgate-io/headgate/mqtt/broker"
@@ -30,6 +31,9 @@ type Unit struct {
 	// Gen, where not zero, is the generation that the unit builds on: when a
 	// rollback has ended it, Seal returns ErrRolledBack.
 	Gen uint64
+	// Patience, where not zero, bounds how long Seal waits for a disk that takes
+	// no commits, counted from its first failure: then ErrUnavailable.
+	Patience time.Duration
 	// Done is called once, in the order of sequences, when the unit is on
 	// disk (nil) or was taken back (ErrRolledBack). It must not block, and may
 	// call Seal only from another goroutine.

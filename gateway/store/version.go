@@ -29,6 +29,9 @@ type Alias struct {
 // aliases to it, all in one commit, and returns its number. Versions beyond
 // Config.MaxVersions to which no alias points go, oldest first.
 func (s *Store) PutVersion(ctx context.Context, v Version, bundle []byte, aliases ...string) (int, error) {
+	if s.Stopped(Blobs) {
+		return 0, s.spaceError(Blobs)
+	}
 	var number int
 	if len(bundle) == 0 {
 		bundle = []byte{} // nil would be NULL

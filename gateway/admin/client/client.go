@@ -70,7 +70,7 @@ func New(host, token string) (*Client, error) {
 func (c *Client) Close() { c.http.CloseIdleConnections() }
 
 // Do sends one request and decodes the answer into out, where out is not nil.
-// The body is sent as JSON, or as it is where it is []byte.
+// The body is sent as JSON, or as it is where it is []byte or an io.Reader.
 func (c *Client) Do(ctx context.Context, method, path string, body, out any) error {
 	resp, err := c.send(ctx, method, path, body)
 	if err != nil {
@@ -87,6 +87,19 @@ func (c *Client) Do(ctx context.Context, method, path string, body, out any) err
 	return nil
 }
 
+// Download copies an answer to w as it is.
+func (c *Client) Download(ctx context.Context, path string, w io.Writer) error {
+	resp, err := c.send(ctx, http.MethodGet, path, nil)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	if _, err := io.Copy(w, resp.Body); err != nil {
+		return fmt.Errorf("GET %s: read the answer: %w", path, err)
+	}
+	return nil
+}
+
 func (c *Client) send(ctx context.Context, method, path string, body any) (*http.Response, error) {
 	var reader io.Reader
 	contentType := "application/json"
@@ -94,6 +107,8 @@ func (c *Client) send(ctx context.Context, method, path string, body any) (*http
 	case nil:
 	case []byte:
 		reader, contentType = bytes.NewReader(b), "application/octet-stream"
+	case io.Reader:
+		reader, contentType = b, "application/octet-stream"
 	default:
 		raw, err := json.Marshal(b)
 		if err != nil {

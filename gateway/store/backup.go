@@ -1,0 +1,130 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/url"
+	"os"
+	"path/filepath"
+)
+
+// Backup writes a consistent copy of the database to a new file while the
+// store goes on working. The copy is on the disk when it returns.
+func (s *Store) Backup(ctx context.Context, path string) (err error) {
+	if s.Stopped(Blobs) {
+		return s.spaceError(Blobs)
+	}
+	if size, free := fileSize(s.cfg.Path), s.Space().Free; s.cfg.MinFreeBytes >= 0 && free-size < s.marks()[Blobs] {
+		return fmt.Errorf("backup: the copy takes up to %d bytes, and %d are free on the disk: make room", size, free)
+	}
+	if _, err := os.Stat(path); err == nil {
+		return fmt.Errorf("backup: %s: %w", path, ErrExists)
+	}
+	db, err := sql.Open("sqlite", "file:"+(&url.URL{Path: s.cfg.Path}).EscapedPath()+"?_pragma=busy_timeout(5000)")
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, db.Close()) }()
+	if _, err := db.ExecContext(ctx, `VACUUM INTO ?`, path); err != nil {
+		return errors.Join(fmt.Errorf("backup: %w", err), removeIfThere(path))
+	}
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Chmod(0o600), f.Sync(), f.Close(), syncDir(filepath.Dir(path)))
+}
+
+func removeIfThere(path string) error {
+	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
+}
+
+// StageRestore checks a copy that Backup made and lays it ready: the next Open
+// works with it, and keeps the database that is there now in the folder
+// replaced.
+func (s *Store) StageRestore(ctx context.Context, path string) error {
+	if err := s.checkCopy(ctx, path); err != nil {
+		return fmt.Errorf("restore: %w", err)
+	}
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		return err
+	}
+	if err := errors.Join(f.Sync(), f.Close()); err != nil {
+		return err
+	}
+	if err := os.Rename(path, s.restorePath()); err != nil {
+		return err
+	}
+	return syncDir(filepath.Dir(s.cfg.Path))
+}
+
+func (s *Store) restorePath() string { return s.cfg.Path + ".restore" }
+
+// checkCopy refuses what is no sound database of this or an earlier version.
+func (s *Store) checkCopy(ctx context.Context, path string) (err error) {
+	db, err := sql.Open("sqlite", "file:"+(&url.URL{Path: path}).EscapedPath()+"?mode=ro")
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, db.Close()) }()
+	var found string
+	if err := db.QueryRowContext(ctx, `PRAGMA integrity_check(1)`).Scan(&found); err != nil {
+		return fmt.Errorf("it is no backup of a gateway: %w", err)
+	}
+	if found != "ok" {
+		return fmt.Errorf("%w: %s", ErrDamaged, found)
+	}
+	theirs, err := schemaVersion(ctx, db)
+	if err != nil {
+		return fmt.Errorf("it is no backup of a gateway: %w", err)
+	}
+	ours, err := schemaVersion(ctx, s.reader.db)
+	if err != nil {
+		return err
+	}
+	if theirs > ours {
+		return fmt.Errorf("it was made by a newer version (schema %d, this one knows %d): update the gateway first", theirs, ours)
+	}
+	return nil
+}
+
+func schemaVersion(ctx context.Context, db *sql.DB) (v int64, err error) {
+	err = db.QueryRowContext(ctx, `SELECT max(version_id) FROM goose_db_version WHERE is_applied`).Scan(&v)
+	return v, err
+}
+
+// applyRestore puts a staged copy in place. It may be interrupted anywhere:
+// the next start goes on.
+func (s *Store) applyRestore() error {
+	if _, err := os.Stat(s.restorePath()); errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	dir := filepath.Dir(s.cfg.Path)
+	folder := filepath.Join(dir, "replaced", s.cfg.Now().UTC().Format("20060102T150405.000"))
+	if err := os.MkdirAll(folder, 0o700); err != nil {
+		return err
+	}
+	// The log first: beside another database it would be taken for that one's.
+	for _, suffix := range []string{"-wal", "-shm", ""} {
+		err := os.Rename(s.cfg.Path+suffix, filepath.Join(folder, filepath.Base(s.cfg.Path)+suffix))
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	if err := errors.Join(syncDir(dir), os.Rename(s.restorePath(), s.cfg.Path), syncDir(dir)); err != nil {
+		return err
+	}
+	s.recovery = &Recovery{At: s.cfg.Now(), Reason: "a backup was restored", Kept: folder}
+	s.log.Warn("a backup was restored: a new usage epoch begins", "replaced", folder)
+	return trimFolders(filepath.Dir(folder), keptReplaced)
+}
+
+// keptReplaced is how many databases are kept that a backup has replaced.
+const keptReplaced = 1
