@@ -35,6 +35,9 @@ type Spec struct {
 	OnFailure OnFailure `yaml:"on_failure" json:"on_failure,omitzero"`
 	// Permissions are what it may touch.
 	Permissions Permissions `yaml:"permissions" json:"permissions,omitzero"`
+	// Secrets are the names of what it may ask for and nobody may see; an
+	// operator sets them on the gateway.
+	Secrets []string `yaml:"secrets" json:"secrets,omitempty"`
 	// Config is given to the function, to be changed without its code.
 	Config map[string]any `yaml:"config" json:"config,omitempty"`
 }

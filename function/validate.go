@@ -27,6 +27,7 @@ const (
 	maxConcurrency          = 256
 	maxAttempts             = 100
 	maxTriggers             = 64
+	maxSecrets              = 32
 )
 
 // Validate joins every fault of the manifest that can be told without looking
@@ -87,6 +88,26 @@ func (s *Spec) validate(at func(string, ...any)) {
 	s.Retry.validate(at)
 	s.OnFailure.validate(s.Name, at)
 	s.Permissions.validate(at)
+	s.validateSecrets(at)
+}
+
+var validSecret = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9_-]{0,62}$`)
+
+// ValidSecret reports whether name may name a secret.
+func ValidSecret(name string) bool { return validSecret.MatchString(name) }
+
+func (s *Spec) validateSecrets(at func(string, ...any)) {
+	if len(s.Secrets) > maxSecrets {
+		at(fmt.Sprintf("%d secrets, more than the %d a function may have", len(s.Secrets), maxSecrets), "secrets")
+	}
+	for i, name := range s.Secrets {
+		switch {
+		case !ValidSecret(name):
+			at(fmt.Sprintf("%q: a secret's name starts with a letter and has letters, digits, _ and -, 63 at most; its value is set on the gateway", name), "secrets", i)
+		case slices.Contains(s.Secrets[:i], name):
+			at(fmt.Sprintf("%q is there twice", name), "secrets", i)
+		}
+	}
 }
 
 func (s *Spec) validateMain(at func(string, ...any)) {

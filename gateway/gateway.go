@@ -21,6 +21,7 @@ import (
 	"github.com/headgate-io/headgate/gateway/dispatch"
 	"github.com/headgate-io/headgate/gateway/metrics"
 	"github.com/headgate-io/headgate/gateway/registry"
+	"github.com/headgate-io/headgate/gateway/secret"
 	"github.com/headgate-io/headgate/gateway/store"
 	"github.com/headgate-io/headgate/gateway/tail"
 	"github.com/headgate-io/headgate/gateway/throttle"
@@ -43,6 +44,7 @@ type Gateway struct {
 	broker     *broker.Server
 	devices    *device.Registry
 	tokens     *token.Registry
+	vault      *secret.Vault
 	// Guesses at devices' passwords, and at admin tokens.
 	deviceGuesses, tokenGuesses *throttle.Guard
 	certs                       certSources
@@ -107,6 +109,9 @@ func New(ctx context.Context, cfg config.Config, log *slog.Logger) (_ *Gateway, 
 	if g.tokens, err = token.Open(ctx, g.store, log, nil); err != nil {
 		return nil, err
 	}
+	if g.vault, err = secret.Open(ctx, g.store, cfg.SecretKeyPath(), log); err != nil {
+		return nil, err
+	}
 	g.deviceGuesses, g.tokenGuesses = throttle.New(throttle.Config{}), throttle.New(throttle.Config{})
 	g.devices = device.New(g.store, deviceOptions(&cfg.MQTT, g.deviceGuesses))
 	g.broker, err = broker.New(brokerConfig(&cfg.MQTT), broker.Deps{
@@ -124,7 +129,7 @@ func New(ctx context.Context, cfg config.Config, log *slog.Logger) (_ *Gateway, 
 	}
 	g.registry = registry.New(registry.Deps{
 		Store: g.store, Engine: g.engine, Dispatcher: g.dispatcher, Triggers: g.triggers, Logger: log,
-		Log: g.logged, Activated: g.replayRetained, Removed: g.counted.forget(g.metrics),
+		Log: g.logged, Activated: g.replayRetained, Removed: g.removed, Secrets: g.vault.For,
 	})
 	g.collect()
 	g.admin = admin.New(g.adminDeps())
@@ -259,6 +264,14 @@ func (g *Gateway) close(ctx context.Context) error {
 		errs = append(errs, g.store.Close(ctx))
 	}
 	return errors.Join(errs...)
+}
+
+// removed follows a function that is gone.
+func (g *Gateway) removed(name string) {
+	g.counted.forget(g.metrics)(name)
+	if err := g.vault.RemoveFunction(context.Background(), name); err != nil {
+		g.log.Error("remove the secrets of a function that is gone", "function", name, "error", err)
+	}
 }
 
 // logged takes a line that a function logged outside an invocation.

@@ -115,13 +115,15 @@ func (g *Gateway) loadTokenFile() error {
 	return nil
 }
 
-// Reload reads the TLS files and the token file again. What is no good stays as
+// Reload reads the TLS files, the token file and the key file of the secrets
+// again. What is no good stays as
 // it was, and is in the error.
 func (g *Gateway) Reload() error {
 	var faults []error
 	if g.cfg.Admin.Listen != "" {
 		faults = append(faults, g.loadTokenFile())
 	}
+	faults = append(faults, g.vault.Reload())
 	for name, source := range g.certs.all() {
 		if err := source.Reload(); err != nil {
 			faults = append(faults, fmt.Errorf("listener %s: %w", name, err))

@@ -20,13 +20,21 @@ func (m metaMap) Lookup(key string) (string, bool) {
 	return v, ok
 }
 
-type noSecrets struct{}
+type notSecret struct{}
 
-func (noSecrets) MayPublish(topic string) error {
+func (notSecret) MayPublish(topic string) error {
 	if strings.HasPrefix(topic, "secret/") {
 		return errors.New("no")
 	}
 	return nil
+}
+
+// secretMap has what was set.
+type secretMap map[string]string
+
+func (m secretMap) Secret(name string) ([]byte, bool, error) {
+	v, ok := m[name]
+	return []byte(v), ok, nil
 }
 
 // listState lists as the gateway's store does.
@@ -73,7 +81,8 @@ func TestConformance(t *testing.T) {
 			perms := function.Permissions{Enqueue: []string{"jobs"}, Invoke: []string{"other"}}
 			config := map[string][]byte{"target": []byte("32"), "mode": []byte(`"on"`)}
 			u := load(t, e, main, source, testOptions{perms: perms, config: config})
-			u.grant = host.NewGrant("test", perms, function.Limits{}, config, noSecrets{})
+			u.grant = host.NewGrant("test", perms, function.Limits{}, config, notSecret{}).
+				WithSecrets([]string{"k", "unset"}, secretMap{"k": "s3cret"})
 			r := u.invoke(host.Invocation{
 				Input: []byte(`{"value": -27.5e1}`),
 				Meta:  metaMap{"params.field": "3", "params": `{"field":"3"}`},

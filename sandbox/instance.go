@@ -239,6 +239,7 @@ func (in *instance) run(ctx context.Context, calls *host.Calls) (r function.Resu
 	case failed:
 		r.Outcome, r.Error = in.failure()
 	}
+	r.Error = calls.Redact(r.Error)
 	calls.Finish()
 	if r.Outcome == function.OK {
 		r.Output = calls.Output()

@@ -22,12 +22,12 @@ const source = await readFile("testdata/js/conform.js", "utf8");
 const { default: handler } = await import("data:text/javascript," + encodeURIComponent(source));
 const good = await run(handler, {
   text: '{"value": -27.5e1}', params: { field: "3" }, config: { mode: "on", target: 32 },
-  state: { runs: 41, old: "x", keep: "y" }, denied: ["other:x", "secret/x"],
+  state: { runs: 41, old: "x", keep: "y" }, denied: ["other:x", "secret/x"], secrets: { k: "s3cret", unset: undefined },
 });
 const codes = [];
 const bad = await run((event, ctx) => {
   for (const f of [() => ctx.state.get("a"), () => ctx.publish("a", 1), () => ctx.enqueue("a"), () => ctx.invoke("a"),
-    () => ctx.actuate("v", "on"), () => ctx.secret("k"), () => ctx.sensor("s"), () => ctx.fetch("u")]) {
+    () => ctx.secret("k"), () => ctx.actuate("v", "on"), () => ctx.sensor("s"), () => ctx.fetch("u")]) {
     try { f(); } catch (e) { codes.push(e.code); }
   }
   ctx.state.set("b", 1);
@@ -104,7 +104,7 @@ func TestTestKit(t *testing.T) {
 	if b := got.Bad; b.Error != "Error: asked to fail" || len(b.Published) > 0 || !reflect.DeepEqual(b.State, map[string]any{"c": 1.0}) {
 		t.Errorf("a failed event left %+v", b)
 	}
-	codes := []string{"DENIED", "DENIED", "DENIED", "DENIED", "UNSUPPORTED", "UNSUPPORTED", "UNSUPPORTED", "UNSUPPORTED"}
+	codes := []string{"DENIED", "DENIED", "DENIED", "DENIED", "DENIED", "UNSUPPORTED", "UNSUPPORTED", "UNSUPPORTED"}
 	if !reflect.DeepEqual(got.Codes, codes) {
 		t.Errorf("codes %v", got.Codes)
 	}

@@ -78,6 +78,9 @@ func (a *app) deploy(ctx context.Context, c *client.Client, dir string, only []s
 		done = append(done, d)
 		if !a.json {
 			fmt.Fprintln(a.out, deployedLine(d))
+			for _, s := range d.MissingSecrets {
+				fmt.Fprintf(a.err, "note: secret %s of %s is not set: headgate secret set %s %s\n", s, d.Name, d.Name, s)
+			}
 		}
 	}
 	return done, nil

@@ -127,8 +127,9 @@ func manifestText(s *function.Spec) ([]byte, error) {
 		Retry       function.Retry       `json:"retry"`
 		OnFailure   function.OnFailure   `json:"on_failure,omitzero"`
 		Permissions function.Permissions `json:"permissions,omitzero"`
+		Secrets     []string             `json:"secrets,omitempty"`
 		Config      map[string]any       `json:"config,omitempty"`
-	}{s.Limits, s.Retry, s.OnFailure, s.Permissions, s.Config})
+	}{s.Limits, s.Retry, s.OnFailure, s.Permissions, s.Secrets, s.Config})
 	if err != nil {
 		return nil, err
 	}

@@ -64,6 +64,11 @@ var access = map[string]token.Scope{
 	"POST /v1/tokens":          token.Admin,
 	"DELETE /v1/tokens/{name}": token.Admin,
 
+	"GET /v1/secrets":                      token.Read,
+	"PUT /v1/secrets/{function}/{name}":    token.Admin,
+	"DELETE /v1/secrets/{function}/{name}": token.Admin,
+	"POST /v1/secrets/rekey":               token.Admin,
+
 	"GET /v1/backup": token.Admin,
 
 	// A backup brings its own author, tokens and devices.

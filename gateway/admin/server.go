@@ -13,6 +13,7 @@ import (
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
 
 	"github.com/headgate-io/headgate/gateway/admin/api"
+	"github.com/headgate-io/headgate/gateway/secret"
 	"github.com/headgate-io/headgate/gateway/store"
 	"github.com/headgate-io/headgate/gateway/tail"
 	"github.com/headgate-io/headgate/gateway/throttle"
@@ -80,6 +81,18 @@ type Store interface {
 
 var _ Store = (*store.Store)(nil)
 
+// Secrets keeps what functions must know and nobody else may; package secret
+// implements it.
+type Secrets interface {
+	List(function string) []secret.Info
+	Set(ctx context.Context, function, name string, value []byte) error
+	Remove(ctx context.Context, function, name string) error
+	// Rekey seals all secrets with a new key and returns how many they are.
+	Rekey(ctx context.Context) (int, error)
+}
+
+var _ Secrets = (*secret.Vault)(nil)
+
 // Tokens says who may do what over the network; package token implements it.
 type Tokens interface {
 	Lookup(secret string) (token.Info, error)
@@ -108,6 +121,7 @@ type Deps struct {
 	Devices    Devices
 	Undertaker Undertaker
 	Tokens     Tokens
+	Secrets    Secrets
 	// Guesses slows down who tries tokens.
 	Guesses *throttle.Guard
 	Keeper  Keeper
@@ -143,6 +157,7 @@ func New(deps Deps) *Server {
 	s.usage(a)
 	s.devices(a)
 	s.tokens(a)
+	s.secrets(a)
 	s.messages(a)
 	s.doctor(a)
 	s.streams()

@@ -25,6 +25,7 @@ type Config struct {
 	MQTT     MQTT     `yaml:"mqtt"`
 	Admin    Admin    `yaml:"admin"`
 	Store    Store    `yaml:"store"`
+	Secrets  Secrets  `yaml:"secrets"`
 	Sandbox  Sandbox  `yaml:"sandbox"`
 	Dispatch Dispatch `yaml:"dispatch"`
 }
@@ -112,6 +113,14 @@ type Store struct {
 	Durability string `yaml:"durability"`
 }
 
+// Secrets is where the key of the functions' secrets is.
+type Secrets struct {
+	// KeyFile is made when the first secret is set; relative paths are below
+	// StateDir. On another medium than the database it protects from who has
+	// only one of them.
+	KeyFile string `yaml:"key_file"`
+}
+
 // Sandbox bounds the functions together.
 type Sandbox struct {
 	// Memory caps the memory of all instances.
@@ -163,6 +172,7 @@ func Default() Config {
 		},
 		Admin:   Admin{Socket: "admin.sock", TokenFile: "admin.token"},
 		Store:   Store{Durability: "full"},
+		Secrets: Secrets{KeyFile: "secret.key"},
 		Sandbox: Sandbox{Memory: 128 << 20},
 		Dispatch: Dispatch{
 			SpillAfter: function.Duration(20 * time.Millisecond), MaxQueued: 100_000, MaxQueuedBytes: 64 << 20, MaxVolatile: 4096,
@@ -222,6 +232,9 @@ func (c *Config) SocketPath() string { return c.inStateDir(c.Admin.Socket) }
 
 // TokenPath is the admin token file's absolute path.
 func (c *Config) TokenPath() string { return c.inStateDir(c.Admin.TokenFile) }
+
+// SecretKeyPath is the absolute path of the secrets' key file.
+func (c *Config) SecretKeyPath() string { return c.inStateDir(c.Secrets.KeyFile) }
 
 func (c *Config) inStateDir(p string) string {
 	if filepath.IsAbs(p) {

@@ -27,6 +27,9 @@ func (c *Config) validate(at faultAt) error {
 	oneOf(c.Log.Level, []string{"debug", "info", "warn", "error"}, "log", "level")
 	oneOf(c.Log.Format, []string{"text", "json"}, "log", "format")
 	oneOf(c.Store.Durability, []string{"full", "relaxed"}, "store", "durability")
+	if c.Secrets.KeyFile == "" {
+		add("is empty: name the file that holds the key of the functions' secrets", "secrets", "key_file")
+	}
 	c.MQTT.validate(add)
 	c.Admin.validate(add)
 	atLeast(add, c.Sandbox.Memory, 1<<20, "sandbox", "memory")

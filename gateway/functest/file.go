@@ -7,7 +7,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
+	"slices"
 
 	"github.com/headgate-io/headgate/function"
 )
@@ -30,6 +32,8 @@ type Case struct {
 	Event    Event  `yaml:"event"`
 	// State is what the function has stored before, as JSON values.
 	State map[string]any `yaml:"state"`
+	// Secrets are values of what the manifest declares.
+	Secrets map[string]string `yaml:"secrets"`
 	// Config overrides the manifest's, key by key.
 	Config map[string]any `yaml:"config"`
 	Expect Expect         `yaml:"expect"`
@@ -107,9 +111,16 @@ func (f *File) check(i int, m *function.Manifest) error {
 	if c.Name == "" {
 		c.Name = fmt.Sprintf("test %d", i+1)
 	}
-	switch {
-	case m.Functions[c.Function] == nil:
+	spec := m.Functions[c.Function]
+	if spec == nil {
 		return f.fault(fmt.Sprintf("%q is not a function of the manifest", c.Function), "tests", i, "function")
+	}
+	for _, name := range slices.Sorted(maps.Keys(c.Secrets)) {
+		if !slices.Contains(spec.Secrets, name) {
+			return f.fault(fmt.Sprintf("%q: the manifest does not declare this secret", name), "tests", i, "secrets", name)
+		}
+	}
+	switch {
 	case c.Event.Topic == "":
 		return f.fault("name the topic that the message comes on", "tests", i, "event", "topic")
 	case c.Event.Data != nil && c.Event.Text != nil:

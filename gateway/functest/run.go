@@ -60,7 +60,7 @@ func Run(ctx context.Context, engine *sandbox.Engine, s Subject, c *Case) (*Repo
 	if err != nil {
 		return nil, fmt.Errorf("%s: state: %w", c.Name, err)
 	}
-	calls, err := invoke(ctx, engine, &spec, s.Code, invocation(&spec, c, m, data, st), r)
+	calls, err := invoke(ctx, engine, &spec, s.Code, invocation(&spec, c, m, data, st), c.Secrets, r)
 	if err != nil {
 		return nil, err
 	}
@@ -141,7 +141,18 @@ func (m meta) Lookup(key string) (string, bool) {
 	return v, ok
 }
 
-func invoke(ctx context.Context, engine *sandbox.Engine, spec *function.Spec, code []byte, in host.Invocation, r *Report) (*host.Calls, error) {
+// testSecrets are the values that a test gives.
+type testSecrets map[string]string
+
+var _ host.Secrets = testSecrets(nil)
+
+// Secret returns a copy.
+func (s testSecrets) Secret(name string) ([]byte, bool, error) {
+	v, ok := s[name]
+	return []byte(v), ok, nil
+}
+
+func invoke(ctx context.Context, engine *sandbox.Engine, spec *function.Spec, code []byte, in host.Invocation, secrets map[string]string, r *Report) (*host.Calls, error) {
 	g, err := grant.New(spec)
 	if err != nil {
 		return nil, err
@@ -156,7 +167,7 @@ func invoke(ctx context.Context, engine *sandbox.Engine, spec *function.Spec, co
 	}
 	pool := engine.NewPool(module, sandbox.PoolConfig{Concurrency: 1})
 	calls := new(host.Calls)
-	calls.Reset(g, in)
+	calls.Reset(g.WithSecrets(spec.Secrets, testSecrets(secrets)), in)
 	r.Result = pool.Invoke(ctx, calls)
 	r.Result.Output = append([]byte(nil), r.Result.Output...)
 	r.Logs = calls.Logs()

@@ -29,7 +29,7 @@ func (r *Registry) Deploy(ctx context.Context, raw []byte) (api.Deployed, error)
 		return api.Deployed{}, err
 	}
 	if d, err := r.get(b.Spec.Name); err == nil && d.version.Digest == b.Digest {
-		return deployed(d, false), nil
+		return r.deployed(d, false), nil
 	}
 	began := time.Now()
 	next, err := r.nextVersion(ctx, b.Spec.Name)
@@ -47,7 +47,7 @@ func (r *Registry) Deploy(ctx context.Context, raw []byte) (api.Deployed, error)
 		r.retire(d)
 		return api.Deployed{}, err
 	}
-	out := deployed(d, true)
+	out := r.deployed(d, true)
 	out.Pinned, out.CompileMillis = !pinned, compiled.Milliseconds()
 	return out, nil
 }
@@ -119,7 +119,7 @@ func (r *Registry) Rollback(ctx context.Context, name string, number int) (api.D
 		return api.Deployed{}, err
 	}
 	if number == live.version.Number {
-		return deployed(live, false), nil
+		return r.deployed(live, false), nil
 	}
 	if number == 0 {
 		if number, err = r.before(ctx, name, live.version.Number); err != nil {
@@ -139,7 +139,7 @@ func (r *Registry) Rollback(ctx context.Context, name string, number int) (api.D
 		return api.Deployed{}, err
 	}
 	d.deployed = time.Now()
-	return deployed(d, true), r.activate(d)
+	return r.deployed(d, true), r.activate(d)
 }
 
 func (r *Registry) before(ctx context.Context, name string, number int) (int, error) {

@@ -20,6 +20,7 @@ import (
 	"github.com/headgate-io/headgate/gateway/store"
 	"github.com/headgate-io/headgate/gateway/trigger"
 	"github.com/headgate-io/headgate/sandbox"
+	"github.com/headgate-io/headgate/sandbox/host"
 	"github.com/headgate-io/headgate/sync/bundle"
 )
 
@@ -33,6 +34,8 @@ type Deps struct {
 	Dispatcher *dispatch.Dispatcher
 	Triggers   *trigger.Table
 	Logger     *slog.Logger
+	// Secrets are what functions may ask for that declare it; nil has none.
+	Secrets func(function string) host.Secrets
 	// Log receives what a function logs while its clean state is made.
 	Log func(function string, version int, line function.LogLine)
 	// Activated is called after a version went live, Removed after a function
@@ -162,6 +165,9 @@ func (r *Registry) activate(d *deployment) error {
 	if err != nil {
 		return err
 	}
+	if r.deps.Secrets != nil {
+		g = g.WithSecrets(d.spec.Secrets, r.deps.Secrets(d.spec.Name))
+	}
 	r.deps.Store.SetStateQuota(d.spec.Name, int64(d.spec.Limits.State))
 	err = r.deps.Dispatcher.SetFunction(dispatch.Function{
 		Name: d.spec.Name, Version: d.version.Number, Pool: d.pool, Grant: g,
@@ -216,11 +222,27 @@ func (r *Registry) get(name string) (*deployment, error) {
 }
 
 // deployed answers a change.
-func deployed(d *deployment, changed bool) api.Deployed {
+func (r *Registry) deployed(d *deployment, changed bool) api.Deployed {
 	return api.Deployed{
 		Name: d.spec.Name, Version: d.version.Number, Digest: d.version.Digest, Author: d.version.Author,
-		Changed: changed, Triggers: triggerNames(&d.spec),
+		Changed: changed, Triggers: triggerNames(&d.spec), MissingSecrets: r.missingSecrets(&d.spec),
 	}
+}
+
+// missingSecrets are those that the function declares and cannot get.
+func (r *Registry) missingSecrets(s *function.Spec) (missing []string) {
+	if r.deps.Secrets == nil {
+		return nil
+	}
+	from := r.deps.Secrets(s.Name)
+	for _, name := range s.Secrets {
+		value, found, err := from.Secret(name)
+		clear(value)
+		if err != nil || !found {
+			missing = append(missing, name)
+		}
+	}
+	return missing
 }
 
 func triggerNames(s *function.Spec) []string {

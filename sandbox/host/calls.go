@@ -83,6 +83,8 @@ type Calls struct {
 	topics   map[string]topicVerdict
 	topicsOf *Grant
 
+	secrets []readSecret
+
 	journal journal
 }
 
@@ -102,6 +104,7 @@ func (c *Calls) Reset(g *Grant, in Invocation) {
 	c.grant, c.in, c.init = g, in, false
 	c.journal.now, c.journal.seeded = time.Time{}, false
 	c.logs = c.logs[:0]
+	c.forgetSecrets()
 	c.restart()
 }
 
@@ -237,7 +240,7 @@ func (c *Calls) SetOutputMeta(key, value []byte) abi.Errno {
 }
 
 // SetFailure keeps the guest's error text, cut to 4 KiB.
-func (c *Calls) SetFailure(text []byte) { c.failure = cut(text, 4096) }
+func (c *Calls) SetFailure(text []byte) { c.failure = cut(c.redactBytes(text), 4096) }
 
 // Lookup answers meta.
 func (c *Calls) Lookup(key []byte) (string, abi.Errno) {

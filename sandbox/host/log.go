@@ -37,6 +37,7 @@ func (c *Calls) Log(level function.Level, text string) {
 		c.log.dropped += len(text)
 		return
 	}
+	text = c.Redact(text)
 	c.log.left -= len(text) + lineOverhead
 	c.logs = append(c.logs, function.LogLine{Time: c.wallClock(), Level: level, Text: text})
 }
@@ -49,7 +50,7 @@ func (c *Calls) LogBytes(level function.Level, text []byte) {
 		c.log.dropped += len(text)
 		return
 	}
-	c.Log(level, cut(text, maxLineBytes))
+	c.Log(level, cut(c.redactBytes(text), maxLineBytes))
 }
 
 func (c *Calls) wallClock() time.Time {

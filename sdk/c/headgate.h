@@ -94,6 +94,8 @@ static inline void hg_random(void *dst, size_t n) { hg_raw_random(dst, (uint32_t
 static inline int32_t hg_meta(const char *k, void *dst, size_t cap) { return hg_raw_meta(k, hg_len(k), dst, (uint32_t)cap); }
 /* hg_config reads one config value of the manifest, as JSON. */
 static inline int32_t hg_config(const char *k, void *dst, size_t cap) { return hg_raw_config(k, hg_len(k), dst, (uint32_t)cap); }
+/* hg_secret reads a secret that the manifest declares. */
+static inline int32_t hg_secret(const char *k, void *dst, size_t cap) { return hg_raw_secret(k, hg_len(k), dst, (uint32_t)cap); }
 static inline int32_t hg_kv_get(const char *k, void *dst, size_t cap) { return hg_raw_kv_get(k, hg_len(k), dst, (uint32_t)cap); }
 static inline int32_t hg_kv_set(const char *k, const void *v, size_t n, uint32_t ttl_s) { return hg_raw_kv_set(k, hg_len(k), v, (uint32_t)n, ttl_s); }
 static inline int32_t hg_kv_del(const char *k) { return hg_raw_kv_del(k, hg_len(k)); }

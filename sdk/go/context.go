@@ -158,6 +158,16 @@ func (c *Context) Config(key string, v any) (bool, error) {
 	return found("config "+key, raw, err, v)
 }
 
+// Secret returns a secret that the manifest declares, or ErrNotFound while it is
+// not set.
+func (c *Context) Secret(name string) ([]byte, error) {
+	v, err := read(64, func(dst []byte) int32 { return secretRead([]byte(name), dst) })
+	if err != nil {
+		return nil, fmt.Errorf("secret %s: %w", name, err)
+	}
+	return v, nil
+}
+
 // Log writes one line to the function's log.
 func (c *Context) Log(level Level, format string, args ...any) {
 	logLine(int32(level), fmt.Appendf(nil, format, args...))

@@ -84,6 +84,9 @@ func hostRandom(dst unsafe.Pointer, n uint32)
 //go:wasmimport headgate_v1 config
 func hostConfig(k unsafe.Pointer, kn uint32, dst unsafe.Pointer, n uint32) int32
 
+//go:wasmimport headgate_v1 secret
+func hostSecret(k unsafe.Pointer, kn uint32, dst unsafe.Pointer, n uint32) int32
+
 //go:wasmimport headgate_v1 kv_get
 func hostKVGet(k unsafe.Pointer, kn uint32, dst unsafe.Pointer, n uint32) int32
 
@@ -119,6 +122,9 @@ func nowMillis() int64             { return hostNow() }
 func randomRead(dst []byte)        { hostRandom(ptr(dst), size(dst)) }
 func configRead(k, dst []byte) int32 {
 	return hostConfig(ptr(k), size(k), ptr(dst), size(dst))
+}
+func secretRead(k, dst []byte) int32 {
+	return hostSecret(ptr(k), size(k), ptr(dst), size(dst))
 }
 func kvGet(k, dst []byte) int32 { return hostKVGet(ptr(k), size(k), ptr(dst), size(dst)) }
 func kvSet(k, v []byte, ttl uint32) int32 {

@@ -19,6 +19,8 @@ type Test struct {
 	Data   []byte
 	Meta   map[string]string
 	Config map[string]string // JSON values
+	// Secrets are those that the manifest declares and that are set.
+	Secrets map[string][]byte
 	State  map[string][]byte
 	Now    time.Time
 }
@@ -108,6 +110,14 @@ func configRead(k, dst []byte) int32 {
 		return int32(ErrNotFound)
 	}
 	return give(dst, []byte(v))
+}
+
+func secretRead(k, dst []byte) int32 {
+	v, ok := host.test.Secrets[string(k)]
+	if !ok {
+		return int32(ErrNotFound)
+	}
+	return give(dst, v)
 }
 
 func kvGet(k, dst []byte) int32 {

@@ -58,8 +58,8 @@ export interface Context<Config = any> {
   now(): number;
   /** Not offered by this version of the gateway: throws. */
   actuate(name: string, value: string, options?: { lease?: Duration }): number;
-  /** Not offered by this version of the gateway: throws. */
-  secret(name: string): string;
+  /** A secret that the manifest declares; undefined while it is not set. */
+  secret(name: string): string | undefined;
   /** Not offered by this version of the gateway: throws. */
   sensor(name: string): any;
   /** Not offered by this version of the gateway: throws. */

@@ -6,7 +6,8 @@
 //   assert.deepEqual(r.published, [{ topic: "farm/3/valve", payload: "open", qos: 0, retain: false }]);
 //
 // Durations in what comes back are seconds. `denied` lists the topics, state
-// keys, queues and functions that the permissions do not allow. The clock
+// keys, queues and functions that the permissions do not allow, `secrets` has
+// those that the manifest declares, undefined while one is not set. The clock
 // stands still at `now` while a handler runs, so run one at a time. Nothing is
 // limited here; `headgate test` runs on the real sandbox.
 
@@ -59,7 +60,7 @@ function makeEvent({ data, text, meta, params }) {
   };
 }
 
-function makeContext(r, stored, { config, params, now, denied }) {
+function makeContext(r, stored, { config, params, now, denied, secrets }) {
   const allow = (what, name) => {
     if (denied.includes(name)) throw new HeadgateError(`${what} ${name}: permission denied`, "DENIED");
   };
@@ -91,8 +92,12 @@ function makeContext(r, stored, { config, params, now, denied }) {
       allow("invoke", name);
       r.invoked.push({ name, payload: encode(payload) });
     },
+    secret(name) {
+      if (!(name in secrets)) throw new HeadgateError(`secret ${name}: permission denied`, "DENIED");
+      return secrets[name] ?? undefined;
+    },
     metric: (name, value) => void (r.metrics[name] = value),
-    actuate: unsupported("actuate"), secret: unsupported("secret"), sensor: unsupported("sensor"), fetch: unsupported("fetch"),
+    actuate: unsupported("actuate"), sensor: unsupported("sensor"), fetch: unsupported("fetch"),
   };
 }
 
@@ -113,13 +118,13 @@ function stopClock(now) {
 // run gives one event to handler and returns what it asked for: output, error,
 // published, enqueued, invoked, state, logs and metrics. A failed event asks
 // for nothing.
-export async function run(handler, { data, text, meta = {}, params = {}, config = {}, state = {}, now = Date.now(), denied = [] } = {}) {
+export async function run(handler, { data, text, meta = {}, params = {}, config = {}, state = {}, now = Date.now(), denied = [], secrets = {} } = {}) {
   const stored = new Map(Object.entries(structuredClone(state)));
   const r = { output: undefined, error: undefined, published: [], enqueued: [], invoked: [], logs: [], metrics: {} };
   const event = makeEvent({ data, text, meta, params });
   const startClock = stopClock(now);
   try {
-    const output = await handler(event, makeContext(r, stored, { config, params, now, denied }));
+    const output = await handler(event, makeContext(r, stored, { config, params, now, denied, secrets }));
     if (output !== undefined) r.output = encode(output);
     r.state = Object.fromEntries(stored);
   } catch (e) {

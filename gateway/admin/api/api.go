@@ -77,6 +77,8 @@ type Deployed struct {
 	Pinned   bool     `json:"pinned" doc:"this deploy pinned the author's key to the gateway"`
 	Changed  bool     `json:"changed" doc:"false when this very content was live already"`
 	Triggers []string `json:"triggers"`
+	// MissingSecrets are declared and not set, or cannot be opened.
+	MissingSecrets []string `json:"missing_secrets,omitempty"`
 	// CompileMillis is how long compiling took.
 	CompileMillis int64 `json:"compile_ms"`
 }
@@ -313,4 +315,20 @@ type NewToken struct {
 type TokenSecret struct {
 	Token
 	Secret string `json:"secret"`
+}
+
+// Secret is a function's secret, without its value.
+type Secret struct {
+	Function string    `json:"function"`
+	Name     string    `json:"name"`
+	Updated  time.Time `json:"updated"`
+	// Key names the key that it is sealed with. Lost is true when that key is
+	// not in the key file.
+	Key  string `json:"key"`
+	Lost bool   `json:"lost,omitempty"`
+}
+
+// Rekeyed answers a change of the key.
+type Rekeyed struct {
+	Secrets int `json:"secrets"`
 }

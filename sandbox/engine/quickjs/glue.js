@@ -146,6 +146,7 @@ const later = (op, what) => (key) => {
   host(op, typeof key === "string" ? key : "");
   throw new HeadgateError(`${what} is not available`, "UNSUPPORTED");
 };
+const secret = (key) => (host(call.secret, name(key, "secret: the name")) < 0 ? undefined : args[0]);
 const noTimers = (what) => () => {
   throw new TypeError(`${what} is not available: a handler ends with its event; use enqueue with a delay`);
 };
@@ -160,7 +161,7 @@ const context = {
   state, publish, enqueue, invoke, log, metric,
   now: () => Date.now(),
   actuate: later(call.actuate, "actuate"),
-  secret: later(call.secret, "secret"),
+  secret,
   fetch: later(call.fetch, "fetch"),
   sensor: later(call.sensor, "sensor"),
   get params() {

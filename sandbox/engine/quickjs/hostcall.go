@@ -133,6 +133,12 @@ func (b *border) serve(op uint32) abi.Errno {
 		return c.SetOutputMeta(b.arg(0), b.arg(1))
 	case opError:
 		c.SetFailure(b.arg(0))
+	case opSecret:
+		v, e := c.Secret(b.arg(0))
+		if e == 0 {
+			b.setForm(v, asText)
+		}
+		return e
 	default:
 		call, _ := Call(op)
 		return c.Unsupported(call, b.arg(0))

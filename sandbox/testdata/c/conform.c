@@ -42,7 +42,11 @@ HG_HANDLE {
   if (hg_publish("farm/3/valve", "open", 4, HG_QOS1 | HG_RETAIN, 90)) return hg_fail("publish");
   if (hg_publish("secret/x", "", 0, 0, 0) != HG_DENIED) return hg_fail("publish denied");
   if (hg_enqueue("jobs", "{\"a\":1}", 7, 5) || hg_invoke("other", "hi", 2)) return hg_fail("queue");
-  if (hg_raw_secret("k", 1, v, sizeof v) != HG_UNSUPPORTED) return hg_fail("secret");
+  n = hg_secret("k", v, sizeof v);
+  if (n != 6 || memcmp(v, "s3cret", 6)) return hg_fail("secret");
+  if (hg_secret("unset", v, sizeof v) != HG_NOT_FOUND) return hg_fail("unset secret");
+  if (hg_secret("other", v, sizeof v) != HG_DENIED) return hg_fail("undeclared secret");
+  if (hg_raw_actuate("v", 1, "on", 2, 0) != HG_UNSUPPORTED) return hg_fail("actuate");
   hg_metric("moisture", 27.5);
   hg_log(HG_INFO, "conform");
   hg_output_meta("kind", "test");

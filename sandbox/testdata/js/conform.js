@@ -26,7 +26,7 @@ export default async function (event, { state, config, publish, enqueue, invoke,
   same("publish", code(() => publish("secret/x", "")), "DENIED");
   enqueue("jobs", { a: 1 }, { delay: 5 });
   invoke("other", "hi");
-  same("secret", code(() => secret("k")), "UNSUPPORTED");
+  same("secret", [secret("k"), secret("unset"), code(() => secret("other"))], ["s3cret", undefined, "DENIED"]);
   same("now", now(), new Date().getTime());
   metric("moisture", 27.5);
   log.info("conform");

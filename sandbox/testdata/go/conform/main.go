@@ -59,6 +59,15 @@ func handle(ctx *headgate.Context) error {
 	if err := ctx.Publish("secret/x", ""); !errors.Is(err, headgate.ErrDenied) {
 		return fmt.Errorf("publish: %w", err)
 	}
+	if v, err := ctx.Secret("k"); err != nil || string(v) != "s3cret" {
+		return fmt.Errorf("secret %q: %w", v, err)
+	}
+	if _, err := ctx.Secret("unset"); !errors.Is(err, headgate.ErrNotFound) {
+		return fmt.Errorf("unset secret: %w", err)
+	}
+	if _, err := ctx.Secret("other"); !errors.Is(err, headgate.ErrDenied) {
+		return fmt.Errorf("undeclared secret: %w", err)
+	}
 	ctx.Metric("moisture", 27.5)
 	ctx.Log(headgate.Info, "conform")
 	return ctx.Output(strings.Join(keys, " ") + " ")
