@@ -2,7 +2,9 @@ package gateway_test
 
 import (
 	"context"
+	"database/sql"
 	"fmt"
+	"path/filepath"
 	"sync/atomic"
 	"testing"
 
@@ -175,5 +177,134 @@ func TestAcknowledgedBeforeTheCommitIsNotWritten(t *testing.T) {
 	after := h.store.Stats()
 	if after.MessagesElided-before.MessagesElided != n || after.MessagesStored != before.MessagesStored {
 		t.Errorf("%d elided, %d stored; want %d and none", after.MessagesElided-before.MessagesElided, after.MessagesStored-before.MessagesStored, n)
+	}
+}
+
+// A will whose client was connected when the gateway was killed is published at
+// the next start, once.
+func TestWillSurvivesAKill(t *testing.T) {
+	h := openHub(t, t.TempDir())
+	h.subscriber("watcher", 1, "gone/#")
+	will := func(c *packets.ConnectPacket) {
+		c.WillFlag, c.WillTopic, c.WillMessage, c.WillQos, c.WillRetain = true, "gone/probe", []byte("bye"), 1, true
+	}
+	joined(t, h.addr, "probe", false, will)
+	h = h.crashed()
+	watcher := join(t, h.addr, "watcher", false)
+	watcher.get("bye")
+	h.sync()
+	h.sync() // the will's own commit, then that it is out
+	h = h.crashed()
+	watcher = join(t, h.addr, "watcher", false)
+	watcher.nothing()
+	late := join(t, h.addr, "late", true)
+	late.subscribe(0, "gone/#")
+	late.get("bye")
+	// A client that says goodbye leaves no will behind.
+	probe, _ := joined(t, h.addr, "probe", false, will)
+	probe.disconnect()
+	waitUntil(t, "probe is away", func() bool { return h.store.Stats().Sessions == 2 && h.broker.Stats().Connections == 2 })
+	h.sync()
+	h = h.crashed()
+	join(t, h.addr, "watcher", false).nothing()
+}
+
+// What waits for a member of a shared subscription that ends goes to another
+// one, on disk too.
+func TestSharedMessagesAreHandedOn(t *testing.T) {
+	h := openHub(t, t.TempDir())
+	h.subscriber("a", 1, "$share/g/in")
+	h.subscriber("b", 1, "$share/g/in")
+	pub := join(t, h.addr, "pub", true)
+	const n = 20
+	for i := range n {
+		pub.publish("in", fmt.Sprint(i), 1, false)
+	}
+	h = h.crashed()
+	if st := h.store.Stats(); st.OutgoingRows != n {
+		t.Fatalf("%d rows, want %d", st.OutgoingRows, n)
+	}
+	join(t, h.addr, "a", true).disconnect() // a clean session ends the other one
+	h.sync()
+	if st := h.store.Stats(); st.OutgoingRows != n {
+		t.Errorf("%d rows after one member ended, want %d", st.OutgoingRows, n)
+	}
+	h = h.crashed()
+	b := join(t, h.addr, "b", false)
+	got := map[string]bool{}
+	for range n {
+		p := b.wait(func(p packets.ControlPacket) bool { return kindOf(p) == packets.Publish }).(*packets.PublishPacket)
+		got[string(p.Payload)] = true
+		b.ack(packets.Puback, p.MessageID)
+	}
+	b.nothing()
+	if len(got) != n {
+		t.Errorf("%d different messages, want %d", len(got), n)
+	}
+}
+
+// What bounds push out of memory leaves the disk as well.
+func TestBoundsHoldOnDisk(t *testing.T) {
+	bounds := func(_ *store.Config, b *broker.Config) {
+		b.MaxQueuedMessages, b.MaxRetainedMessages = 10, 5
+	}
+	h := openHub(t, t.TempDir(), bounds)
+	h.subscriber("sub", 1, "a/#")
+	pub := join(t, h.addr, "pub", true)
+	for i := range 30 {
+		pub.publish(fmt.Sprint("a/", i), fmt.Sprint(i), 1, true)
+	}
+	h.sync()
+	if st := h.store.Stats(); st.OutgoingRows != 10 || st.RetainedRows != 5 {
+		t.Errorf("%d rows and %d retained on disk, want 10 and 5", st.OutgoingRows, st.RetainedRows)
+	}
+	h = h.crashed(bounds)
+	sub := join(t, h.addr, "sub", false)
+	for i := 20; i < 30; i++ {
+		sub.get(fmt.Sprint(i))
+	}
+	sub.nothing()
+	if n := h.broker.Stats().RetainedMessages; n != 5 {
+		t.Errorf("%d retained", n)
+	}
+}
+
+// Rows that cannot be read are left out and counted; the rest is served.
+func TestDamagedMessagesAreLeftOut(t *testing.T) {
+	h := openHub(t, t.TempDir())
+	h.subscriber("sub", 1, "a")
+	pub := join(t, h.addr, "pub", true)
+	for i := range 4 {
+		pub.publish("a", fmt.Sprint(i), 1, i == 3)
+	}
+	dir := copyDatabase(t, h.dir)
+	db, err := sql.Open("sqlite", filepath.Join(dir, "headgate.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, q := range []string{
+		`UPDATE message SET body = x'ff00' WHERE id = (SELECT min(id) FROM message)`,
+		`UPDATE outgoing SET options = x'' WHERE seq = (SELECT min(seq) + 1 FROM outgoing)`,
+		`INSERT INTO outgoing VALUES (999, 1, 1, 0, x'01')`,
+		`UPDATE retained SET body = x'01'`,
+	} {
+		if _, err := db.Exec(q); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := db.Close(); err != nil {
+		t.Fatal(err)
+	}
+	h = openHub(t, dir)
+	if n, m := h.broker.Stats().DamagedMessages, h.store.Stats().DamagedRows; n != 4 || m != 1 {
+		t.Errorf("%d damaged messages, %d damaged rows; want 4 and 1", n, m)
+	}
+	sub := join(t, h.addr, "sub", false)
+	sub.get("2")
+	sub.get("3")
+	sub.nothing()
+	h.sync()
+	if st := h.store.Stats(); st.OutgoingRows != 0 || st.RetainedRows != 0 {
+		t.Errorf("%d rows, %d retained are left", st.OutgoingRows, st.RetainedRows)
 	}
 }

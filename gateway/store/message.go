@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/headgate-io/headgate/mqtt/broker"
 )
@@ -156,8 +157,33 @@ func (s *Store) dropOutgoingLocked(g *group, ses *session) {
 
 // Deliver implements broker.MessageStore.
 func (s *Store) Deliver(p *broker.Plan, done func(error)) {
+	if err := s.refuses(); err != nil {
+		done(fmt.Errorf("%w: %w", broker.ErrRefused, err))
+		return
+	}
 	s.sealOp(&looseOp{done: done, change: func(g *group) { s.deliverLocked(g, p) }})
 }
+
+// refuses reports why no message is taken now: the disk is full, or has taken
+// no commit for a while.
+func (s *Store) refuses() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var err error
+	switch {
+	case s.space.stopped[Events]:
+		err = s.spaceError(Events)
+		s.stats.QuotaRefusals++
+	case !s.failing.IsZero() && time.Since(s.failing) > deliverPatience:
+		err = fmt.Errorf("%w: %w", ErrUnavailable, s.cause)
+		s.stats.SealsRefused++
+	}
+	return err
+}
+
+// deliverPatience is how long messages wait for a disk that takes no commits,
+// before they are refused.
+const deliverPatience = time.Second
 
 // Releasing implements broker.MessageStore.
 func (s *Store) Releasing(client string, epoch, seq uint64, done func(error)) {

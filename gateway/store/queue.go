@@ -82,6 +82,10 @@ func (q *queueState) count(function uint32, rows, bytes int64) {
 
 // admit refuses rows beyond the bounds.
 func (q *queueState) admit(u *Unit, s *Store) error {
+	if len(u.Deliveries) > 0 && q.lowDisk && len(u.Delete) == 0 {
+		s.stats.QuotaRefusals++
+		return s.spaceError(Events)
+	}
 	if len(u.Insert) == 0 {
 		return nil
 	}

@@ -107,7 +107,7 @@ func prefixEnd(prefix string) any {
 }
 
 func (r *reader) sessions(ctx context.Context) (recs []broker.SessionRecord, ids []uint64, err error) {
-	rows, err := r.db.QueryContext(ctx, `SELECT id, client, user, epoch, expiry, disconnected, subscriptions FROM session`)
+	rows, err := r.db.QueryContext(ctx, `SELECT id, client, user, epoch, expiry, disconnected, subscriptions, will FROM session`)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -116,7 +116,7 @@ func (r *reader) sessions(ctx context.Context) (recs []broker.SessionRecord, ids
 		var rec broker.SessionRecord
 		var id, epoch, expiry int64
 		var disconnected sql.NullInt64
-		if err := rows.Scan(&id, &rec.Client, &rec.User, &epoch, &expiry, &disconnected, &rec.Subscriptions); err != nil {
+		if err := rows.Scan(&id, &rec.Client, &rec.User, &epoch, &expiry, &disconnected, &rec.Subscriptions, &rec.Will); err != nil {
 			return nil, nil, err
 		}
 		rec.Epoch, rec.Expiry = uint64(epoch), time.Duration(expiry)

@@ -33,9 +33,9 @@ const (
 	sqlKVSet         = `INSERT INTO kv (ns, key, value, expires) VALUES (?, ?, ?, ?)
 		ON CONFLICT (ns, key) DO UPDATE SET value = excluded.value, expires = excluded.expires`
 	sqlKVDelete = `DELETE FROM kv WHERE ns = ? AND key = ?`
-	sqlSession  = `INSERT INTO session (id, client, user, epoch, expiry, disconnected, subscriptions) VALUES (?, ?, ?, ?, ?, ?, ?)
+	sqlSession  = `INSERT INTO session (id, client, user, epoch, expiry, disconnected, subscriptions, will) VALUES (?, ?, ?, ?, ?, ?, ?, ?)
 		ON CONFLICT (client) DO UPDATE SET id = excluded.id, user = excluded.user, epoch = excluded.epoch,
-		expiry = excluded.expiry, disconnected = excluded.disconnected, subscriptions = excluded.subscriptions`
+		expiry = excluded.expiry, disconnected = excluded.disconnected, subscriptions = excluded.subscriptions, will = excluded.will`
 	sqlMessage           = `INSERT INTO message (id, body) VALUES (?, ?)`
 	sqlMessageDelete     = `DELETE FROM message WHERE id = ?`
 	sqlOutgoing          = `INSERT INTO outgoing (session, seq, message, releasing, options) VALUES (?, ?, ?, ?, ?)`
@@ -160,7 +160,7 @@ func (w *writer) sessions(g *group) error {
 			if subs == nil {
 				subs = []byte{}
 			}
-			err = w.run(sqlSession, int64(o.id), r.Client, r.User, int64(r.Epoch), int64(r.Expiry), unixNanos(r.Disconnected), subs)
+			err = w.run(sqlSession, int64(o.id), r.Client, r.User, int64(r.Epoch), int64(r.Expiry), unixNanos(r.Disconnected), subs, append([]byte{}, r.Will...))
 		}
 		if err != nil {
 			return fmt.Errorf("write session: %w", err)

@@ -202,13 +202,6 @@ func expiryOf(seconds uint32, limit time.Duration) time.Duration {
 	return min(time.Duration(seconds)*time.Second, limit)
 }
 
-// will is a client's last will, ready to be published.
-type will struct {
-	msg   Message
-	delay time.Duration
-	life  time.Duration // message expiry from publication; negative is none
-}
-
 func (c *conn) willOf() (*will, error) {
 	p := &c.pk.Connect
 	if p.WillQos > 2 { // [MQTT-3.1.2-12]

@@ -52,6 +52,7 @@ func (s *Server) Listen(ctx context.Context, cfg ListenerConfig) (net.Addr, erro
 		_ = l.Close() // never used
 		return nil, fmt.Errorf("listener %s: the broker is closed", cfg.Name)
 	}
+	s.beginLocked()
 	if cfg.Network == "ws" || cfg.Network == "wss" {
 		s.listeners = append(s.listeners, s.serveWebSocket(l, cfg))
 	} else {
@@ -107,6 +108,7 @@ func (s *Server) newConn(nc net.Conn, name string) *conn {
 	if s.closing {
 		return nil
 	}
+	s.beginLocked()
 	s.conns[c] = struct{}{}
 	s.wg.Add(1)
 	s.count.accepted.Add(1)

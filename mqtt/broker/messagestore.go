@@ -1,6 +1,9 @@
 package broker
 
-import "context"
+import (
+	"context"
+	"errors"
+)
 
 // MessageStore keeps what durable sessions still have to get, and the retained
 // messages. gateway/store implements it.
@@ -21,7 +24,8 @@ type MessageStore interface {
 	LoadRetained(ctx context.Context, fn func(topic string, body []byte)) error
 
 	// Deliver commits a plan that no handler's unit carries. Rows of sessions
-	// that are gone are left out.
+	// that are gone are left out. The error wraps ErrRefused while there is no
+	// room.
 	Deliver(p *Plan, done func(error))
 	// Releasing notes that the client has received a QoS 2 message (PUBREC).
 	Releasing(client string, epoch, seq uint64, done func(error))
@@ -33,6 +37,10 @@ type MessageStore interface {
 	// plan that is on disk already it does nothing.
 	Retain(m *Message)
 }
+
+// ErrRefused is what a store wraps when it takes no more messages for now: the
+// publisher is told so (quota exceeded).
+var ErrRefused = errors.New("refused")
 
 // OutgoingRecord is a stored row: one message for one session.
 type OutgoingRecord struct {

@@ -128,6 +128,7 @@ func (s *Server) restore(rec SessionRecord) error {
 		s.subscribeIndex(sub, nil)
 		sess.subs[sub.filter] = sub
 	}
+	left = min(left, sess.restoreWill(rec.Will))
 	sess.mu.Unlock()
 	var records []InboundRecord
 	for _, r := range rec.Inbound {

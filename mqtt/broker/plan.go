@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"errors"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -193,7 +194,9 @@ func (p *Plan) store(r *routing, done func(error)) {
 
 // written follows the commit, or its loss.
 func (p *Plan) written(err error, done func(error)) {
-	p.srv.storeFailed("store message", p.publisher, err)
+	if !errors.Is(err, ErrRefused) {
+		p.srv.storeFailed("store message", p.publisher, err)
+	}
 	if done == nil { // nobody waits: what cannot be stored is in memory at least
 		err = nil
 	}

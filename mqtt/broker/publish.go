@@ -348,7 +348,7 @@ func (in *Inbound) ackEarly(r *routing) {
 // publishWill sends a session's will on its way. The lane's order puts it
 // behind what the client published before.
 func (s *session) publishWill(w *will) {
-	in := &Inbound{Message: w.msg, Client: s.client, User: s.user, Will: true, session: s}
+	in := &Inbound{Message: w.msg, Client: s.client, User: s.user, Will: true, session: s, will: w}
 	if w.life >= 0 {
 		in.Message.Expires = time.Now().Add(w.life)
 	}

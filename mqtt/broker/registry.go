@@ -52,7 +52,7 @@ func (s *Server) attach(ctx context.Context, c *conn, h *hello) error {
 func (s *Server) admitSession(c *conn, sess *session, h *hello) error {
 	sess.keeps.Store(h.expiry > 0)
 	sess.mu.Lock()
-	sess.expiry = h.expiry
+	sess.expiry, sess.leaving = h.expiry, nil
 	sess.mu.Unlock()
 	if sess.forgotten.Load() { // by Forget, which was faster
 		sess.keeps.Store(false)
@@ -101,6 +101,12 @@ func (s *Server) claim(ctx context.Context, c *conn, h *hello) (sess *session, p
 			old.owner = c
 			s.mu.Unlock()
 			return old, true, nil
+		}
+		if old != nil {
+			old.owner = c // nobody else may have it now
+			s.mu.Unlock()
+			old.returnShared()
+			s.mu.Lock()
 		}
 		sess, displaced, err := s.newSessionLocked(h, old)
 		if err != nil {
@@ -226,8 +232,16 @@ func (s *Server) unlink(sess *session) bool {
 	return true
 }
 
+// offline reports whether nobody owns the session.
+func (s *Server) offline(sess *session) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return sess.owner == nil
+}
+
 // retire ends a session together with its connection.
 func (s *Server) retire(sess *session, c *conn) {
+	sess.returnShared()
 	s.mu.Lock()
 	if sess.owner != c {
 		s.mu.Unlock()
@@ -240,6 +254,9 @@ func (s *Server) retire(sess *session, c *conn) {
 }
 
 func (s *Server) end(sess *session) {
+	if s.offline(sess) {
+		sess.returnShared()
+	}
 	if s.unlink(sess) {
 		sess.finishEnd()
 	}
@@ -298,6 +315,7 @@ func (s *session) save(c *conn, subs map[string]*subscription) error {
 	s.mu.Lock()
 	rec := s.recordLocked(subs, true)
 	s.mu.Unlock()
+	rec.Will = encodeWill(c.will)
 	if c.routing != nil {
 		c.routing.flush() // others must not wait for this disk
 	}
@@ -329,14 +347,17 @@ func (s *session) noteStored() {
 
 // persist writes the session as offline, without waiting.
 func (s *session) persist() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.persistLocked()
+}
+
+func (s *session) persistLocked() {
 	if s.srv.store == nil {
 		return
 	}
-	s.mu.Lock()
-	rec := s.recordLocked(s.subs, false)
-	s.mu.Unlock()
 	s.srv.storing.Add(1)
-	s.srv.store.SaveSession(rec, func(err error) {
+	s.srv.store.SaveSession(s.recordLocked(s.subs, false), func(err error) {
 		defer s.srv.storing.Done()
 		s.srv.storeFailed("save session", s.client, err)
 	})
@@ -348,6 +369,7 @@ func (s *session) recordLocked(subs map[string]*subscription, connected bool) Se
 	}
 	if !connected {
 		rec.Disconnected = s.since
+		rec.Will = encodeWill(s.leaving)
 	}
 	return rec
 }

@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"errors"
 	"sync"
 
 	"github.com/headgate-io/headgate/internal/fault"
@@ -40,6 +41,7 @@ type Inbound struct {
 	acked    bool // by the seeded fault
 	echo     bool // only acknowledges: a duplicate, or refused before the handler
 	code     ReasonCode
+	will     *will // of a will
 }
 
 // Release ends the handler's part: with Success the message is routed to the
@@ -91,7 +93,10 @@ func (in *Inbound) settlePlan(r *routing) {
 	}
 	in.Plan.store(r, func(err error) {
 		code := in.code
-		if err != nil {
+		switch {
+		case errors.Is(err, ErrRefused):
+			code = QuotaExceeded
+		case err != nil:
 			code = UnspecifiedError
 		}
 		in.planSettled(code)
@@ -178,6 +183,9 @@ func (l *lane) drain(r *routing) {
 		}
 		l.mu.Unlock()
 		in.route(r, true)
+		if in.will != nil {
+			in.session.willIsOut(in.will)
+		}
 		l.mu.Lock()
 		in.finish(r)
 		l.pop()

@@ -60,6 +60,7 @@ type Server struct {
 
 	mu        sync.Mutex // guards what follows; never held with another one
 	closing   bool
+	begun     bool // the timers run
 	listeners []listener
 	conns     map[*conn]struct{}
 	sessions  map[string]*session
@@ -105,12 +106,20 @@ func New(cfg Config, deps Deps) (*Server, error) {
 		s.cancel()
 		return nil, err
 	}
-	s.service.Go(func() { s.timers.run(s.done) })
 	s.service.Go(s.shed)
 	if cfg.SysInterval > 0 {
 		s.service.Go(s.publishSys)
 	}
 	return s, nil
+}
+
+// beginLocked starts the timers: what became due while the process was down,
+// wills above all, waits for the first listener, and with it for its handlers.
+func (s *Server) beginLocked() {
+	if !s.begun {
+		s.begun = true
+		s.service.Go(func() { s.timers.run(s.done) })
+	}
 }
 
 // notice logs what clients did wrong; a flood of it goes to the debug level.

@@ -39,10 +39,12 @@ type session struct {
 	since  time.Time     // when it went offline
 	// subs is written with mu held by the connection's reader only, which may
 	// therefore read it without.
-	subs  map[string]*subscription
-	out   outgoing
-	will  *will // pending its delay
-	timer timer
+	subs map[string]*subscription
+	out  outgoing
+	will *will // pending its delay
+	// leaving is the will from the end of the connection until it is safe.
+	leaving *will
+	timer   timer
 	// ends is when the session expires; guarded by mu, valid while offline.
 	ends time.Time
 }
@@ -85,6 +87,7 @@ func (s *session) detach(c *conn, dirty bool) {
 		w = nil // [MQTT-3.14.4-3]
 	}
 	expiry := s.expiry
+	s.leaving = w
 	delayed := w != nil && w.delay > 0 && expiry > 0
 	if delayed {
 		s.will = w
@@ -134,7 +137,11 @@ func (s *session) timeUp() {
 	if w != nil {
 		s.publishWill(w)
 	}
-	if left <= 0 && s.srv.unlink(s) {
+	if left > 0 {
+		return
+	}
+	s.returnShared()
+	if s.srv.unlink(s) {
 		s.srv.count.expired.Add(1)
 		s.finishEnd()
 	}
@@ -152,7 +159,7 @@ func (s *session) finishEnd() {
 	}
 	s.subs = nil
 	w := s.will
-	s.will = nil
+	s.will, s.leaving = nil, nil
 	orphans := s.abandon()
 	s.mu.Unlock()
 	if w != nil { // the session's end is the end of the delay [MQTT-3.1.3-9]
@@ -166,6 +173,62 @@ func (s *session) finishEnd() {
 	}
 	r.giveBack()
 	s.srv.settleLane(s)
+}
+
+// returnShared gives QoS 1 messages that came through shared subscriptions to
+// other members [MQTT5 4.8.2], before the session and its rows go: after a crash
+// somebody has them, twice at worst.
+func (s *session) returnShared() {
+	s.mu.Lock()
+	var all []queued
+	note := func(q *queued) {
+		if q.group != nil && q.qos == 1 {
+			all = append(all, *q)
+		}
+	}
+	for i := range s.out.window() {
+		if f := &s.out.window()[i]; f.state != done {
+			note(&f.queued)
+		}
+	}
+	for i := range s.out.lossless.items {
+		if q := &s.out.lossless.items[i]; q.state == ready && q.msg != nil {
+			note(q)
+		}
+	}
+	s.mu.Unlock()
+	if len(all) == 0 {
+		return
+	}
+	r := s.srv.borrow()
+	defer r.giveBack()
+	for _, q := range all {
+		r.take(q.msg, true)
+		given := q.group.deliverPast(r, q.msg, s)
+		r.drop()
+		if given {
+			s.handedOn(q.seq)
+		}
+	}
+}
+
+// handedOn forgets a message that somebody else has now.
+func (s *session) handedOn(seq uint64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if i := s.out.index(seq); i >= 0 {
+		f := &s.out.window()[i]
+		if s.out.sent > 0 && i < s.out.resend {
+			s.out.sent--
+		}
+		s.finish(f)
+		s.out.trim()
+		s.out.resend = max(s.out.resend, 0)
+		return
+	}
+	if q := s.out.lossless.find(seq); q != nil && q.state == ready {
+		s.discard(q)
+	}
 }
 
 // abandon empties the sending half. QoS 1 messages of shared subscriptions are

@@ -39,6 +39,9 @@ type SessionRecord struct {
 	Disconnected time.Time
 	// Subscriptions is the broker's own encoding, opaque to the store.
 	Subscriptions []byte
+	// Will is the will of a connected client, or one that is not out yet: what
+	// a restart has to publish. It is the broker's own encoding.
+	Will []byte
 	// Inbound is filled by LoadSessions only.
 	Inbound []InboundRecord
 }

@@ -63,14 +63,19 @@ func (g *shareGroup) took(sub *subscription) {
 }
 
 // deliver hands the message in hand to one member.
-func (g *shareGroup) deliver(r *routing, m *Message) {
+func (g *shareGroup) deliver(r *routing, m *Message) { g.deliverPast(r, m, nil) }
+
+// deliverPast does so without asking one session. It reports whether somebody
+// took the message.
+func (g *shareGroup) deliverPast(r *routing, m *Message, not *session) bool {
 	var space [8]*subscription
 	for _, sub := range g.pick(space[:0]) {
-		if sub.sess.deliver(r, g.queued(sub, m)) {
+		if sub.sess != not && sub.sess.deliver(r, g.queued(sub, m)) {
 			g.took(sub)
-			return
+			return true
 		}
 	}
+	return false
 }
 
 // plan reserves a place with the member whose turn it is, when that is a
