@@ -107,13 +107,26 @@ func (h *harness) prepare(ctx context.Context) (err error) {
 		if s.Password, err = h.gateway.AddDevice(ctx, s.Name, nil, s.Filters); err != nil {
 			return err
 		}
-		if err := s.Connect(ctx, h.gateway.Address); err != nil {
+		if err := h.subscribe(ctx, s); err != nil {
 			return err
 		}
-		s.Disconnect()
 		h.subscribers = append(h.subscribers, s)
 	}
 	return observer.Deploy(ctx, h.gateway.Gateway)
+}
+
+// subscribe lets a subscriber subscribe and go. With a fault its device may
+// take a moment to be known.
+func (h *harness) subscribe(ctx context.Context, s *observer.Subscriber) (err error) {
+	defer s.Disconnect()
+	for range 20 {
+		if err = s.Connect(ctx, h.gateway.Address); err == nil || h.plan.fault == "" {
+			return err
+		}
+		s.Disconnect()
+		time.Sleep(100 * time.Millisecond)
+	}
+	return err
 }
 
 // round publishes for a moment until the gateway is killed, or kills itself at
@@ -238,7 +251,7 @@ func (h *harness) finish(ctx context.Context) error {
 	}
 	for _, s := range h.subscribers {
 		if err := s.Connect(publishing, h.gateway.Address); err != nil {
-			h.violate("%s: %v", s.Name, err)
+			h.violate("%s: at the end: %v", s.Name, err)
 			continue
 		}
 		s.Quiet(publishing, 2*time.Second)

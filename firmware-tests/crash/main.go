@@ -28,7 +28,7 @@ import (
 )
 
 // seeds are the faults that must be caught.
-var seeds = []fault.Fault{fault.AckBeforeCommit, fault.NoFsync, fault.NoDuplicateCheck, fault.SkipRestore}
+var seeds = []fault.Fault{fault.AckBeforeCommit, fault.NoFsync, fault.NoDuplicateCheck, fault.SkipRestore, fault.ForgetMessages}
 
 func main() {
 	var p plan

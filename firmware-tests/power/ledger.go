@@ -7,10 +7,13 @@ import (
 	"fmt"
 	"net/url"
 	"path/filepath"
+	"regexp"
+	"strconv"
 	"strings"
 
 	"github.com/headgate-io/headgate/firmware-tests/observer"
 	"github.com/headgate-io/headgate/gateway/store"
+	"github.com/headgate-io/headgate/mqtt/broker"
 )
 
 // ledger is what had been acknowledged up to a point of the trace. A
@@ -76,7 +79,14 @@ func compare(ctx context.Context, dir string, l *ledger) (found string, err erro
 	if err != nil {
 		return "", err
 	}
+	kept, err := messages(ctx, s)
+	if err != nil {
+		return "", err
+	}
 	for name, numbers := range l.taken {
+		if found, err := missing(ctx, s, kept, name, numbers); err != nil || found != "" {
+			return found, err
+		}
 		for _, function := range observer.Functions {
 			seen, err := seenBy(ctx, s, function, name)
 			if err != nil {
@@ -151,4 +161,66 @@ func queued(ctx context.Context, s *store.Store) (map[string]map[int]int, error)
 		out[key][body.N]++
 	}
 	return out, nil
+}
+
+var (
+	topicIn  = regexp.MustCompile(`(?:count|out)/pub-\d+`)
+	numberIn = regexp.MustCompile(`\{"n":(\d+)\}`)
+)
+
+// messages are the numbers that wait for the absent subscriber, by topic, with
+// how often each does.
+func messages(ctx context.Context, s *store.Store) (map[string]map[int]int, error) {
+	type content struct {
+		topic  string
+		number int
+	}
+	bodies := map[uint64]content{}
+	err := s.LoadMessages(ctx, func(id uint64, body []byte) {
+		if m := numberIn.FindSubmatch(body); m != nil {
+			n, _ := strconv.Atoi(string(m[1]))
+			bodies[id] = content{string(topicIn.Find(body)), n}
+		}
+	})
+	if err != nil {
+		return nil, err
+	}
+	out := map[string]map[int]int{}
+	return out, s.LoadOutgoing(ctx, func(r broker.OutgoingRecord) {
+		c := bodies[r.Message]
+		if r.Client != absent {
+			return
+		}
+		if out[c.topic] == nil {
+			out[c.topic] = map[int]int{}
+		}
+		out[c.topic][c.number]++
+	})
+}
+
+// missing looks for messages of a publisher's events that do not wait for the
+// absent subscriber: those that were acknowledged, and what counter published
+// in the transaction that counted.
+func missing(ctx context.Context, s *store.Store, kept map[string]map[int]int, name string, acknowledged []int) (found string, err error) {
+	for _, n := range acknowledged {
+		if kept["count/"+name][n] != 1 {
+			return fmt.Sprintf("event %d of %s was acknowledged, and waits for its subscriber %d times", n, name, kept["count/"+name][n]), nil
+		}
+	}
+	seen, err := seenBy(ctx, s, "counter", name)
+	if err != nil {
+		return "", err
+	}
+	out := kept["out/"+name]
+	for _, r := range seen.Ranges {
+		for n := r[0]; n <= r[1]; n++ {
+			if out[n] != 1 {
+				return fmt.Sprintf("counter counted event %d of %s, and what it published waits for its subscriber %d times", n, name, out[n]), nil
+			}
+		}
+	}
+	if len(out) != seen.Distinct() {
+		return fmt.Sprintf("counter counted %d events of %s, and %d of what it published wait", seen.Distinct(), name, len(out)), nil
+	}
+	return "", nil
 }

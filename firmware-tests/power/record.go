@@ -13,7 +13,10 @@ import (
 	"github.com/headgate-io/headgate/firmware-tests/rig"
 )
 
-const publishers = 4
+const (
+	publishers = 4
+	absent     = "sub-0"
+)
 
 // recording is one run of a gateway: the disk before it, and its calls.
 type recording struct {
@@ -24,7 +27,7 @@ type recording struct {
 
 // record runs a gateway under load and strace.
 func record(ctx context.Context, p plan, dir string) (*recording, error) {
-	g, err := rig.New(p.binary, dir)
+	g, err := rig.New(p.binary, dir, "max_queued_messages: 1000000", "max_queued_bytes: 512MiB", "max_queued_bytes_total: 1GiB")
 	if err != nil {
 		return nil, err
 	}
@@ -82,6 +85,17 @@ func prepare(ctx context.Context, g *rig.Gateway) ([]*observer.Publisher, error)
 		}
 		pubs = append(pubs, p)
 	}
+	// A durable subscriber that never comes back: all that is published is for
+	// it, and stays.
+	s := observer.NewSubscriber(absent, 1, "count/+", "out/+")
+	var err error
+	if s.Password, err = g.AddDevice(ctx, s.Name, nil, s.Filters); err != nil {
+		return nil, err
+	}
+	if err := s.Connect(ctx, g.Address); err != nil {
+		return nil, err
+	}
+	s.Disconnect()
 	if err := observer.Deploy(ctx, g); err != nil {
 		return nil, err
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/headgate-io/headgate/internal/fault"
 	"github.com/headgate-io/headgate/mqtt/broker"
 )
 
@@ -290,6 +291,9 @@ func (w *writer) tidyMessages(ctx context.Context) error {
 
 // messages writes the group's messages and who waits for them.
 func (w *writer) messages(g *group) error {
+	if fault.On(fault.ForgetMessages) {
+		return nil
+	}
 	for id, m := range g.bodies {
 		w.buf = broker.AppendMessage(w.buf[:0], m)
 		if err := w.run(sqlMessage, int64(id), w.buf); err != nil {

@@ -9,18 +9,51 @@ import (
 	"github.com/headgate-io/headgate/function"
 )
 
-// GetState reads one key for an administrator.
+// GetState reads one key for an administrator, and returns once what it read
+// has committed.
 func (s *Store) GetState(ctx context.Context, ns, key string) (value []byte, found bool, err error) {
-	v := s.View()
-	defer v.Release()
-	return v.Get(ns, key)
+	err = s.readCommitted(ctx, func(v *View) error {
+		value, found, err = v.Get(ns, key)
+		return err
+	})
+	return value, found, err
 }
 
-// ListState lists keys for an administrator, as View.List does.
+// ListState lists keys for an administrator, as View.List and GetState do.
 func (s *Store) ListState(ctx context.Context, ns, prefix, after string, limit int) (keys []string, more bool, err error) {
+	err = s.readCommitted(ctx, func(v *View) error {
+		keys, more, err = v.List(ns, prefix, after, limit)
+		return err
+	})
+	return keys, more, err
+}
+
+// readCommitted reads, and waits until what was read has committed; what was
+// taken back meanwhile is read again.
+func (s *Store) readCommitted(ctx context.Context, read func(*View) error) error {
 	v := s.View()
 	defer v.Release()
-	return v.List(ns, prefix, after, limit)
+	for {
+		err := read(v)
+		if err == nil {
+			err = s.wait(ctx, Ticket{Seq: v.last, Gen: v.gen})
+		}
+		if !errors.Is(err, ErrRolledBack) || ctx.Err() != nil {
+			return err
+		}
+		v.Reset()
+	}
+}
+
+func (s *Store) wait(ctx context.Context, t Ticket) error {
+	done := make(chan error, 1)
+	s.AfterCommit(t, func(err error) { done <- err })
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 // SetState writes one key and returns after the commit; a running function

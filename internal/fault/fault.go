@@ -17,6 +17,9 @@ const (
 	NoDuplicateCheck Fault = "no-duplicate-check"
 	// SkipRestore reuses an instance without restoring its clean state.
 	SkipRestore Fault = "skip-restore"
+	// ForgetMessages keeps what durable subscribers have to get in memory
+	// alone.
+	ForgetMessages Fault = "forget-messages"
 	// LeaseIgnored leaves an actuator on past the end of its lease.
 	LeaseIgnored Fault = "lease-ignored"
 )
