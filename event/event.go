@@ -41,9 +41,37 @@ type Event struct {
 
 	// Hops counts the events that led here: 0 for one from outside.
 	Hops int
+	// Trust is how far Time can be relied on.
+	Trust Trust
 	// Retained is true when a stored retained message is at the root of the
 	// chain. Actuators refuse what a retained message caused.
 	Retained bool
+}
+
+// Trust is how far a gateway's wall clock can be relied on: boards have no
+// battery for it.
+type Trust uint8
+
+// The levels of trust, the least first.
+const (
+	// TimeUnknown: nothing is known but that the gateway was built before.
+	TimeUnknown Trust = iota
+	// TimeEstimated: counted on from the last time known, or the clock of a
+	// board that nothing has set right since it started.
+	TimeEstimated
+	// TimeSynchronised: set by a time server or confirmed by a person.
+	TimeSynchronised
+)
+
+// String returns the level's name.
+func (t Trust) String() string {
+	switch t {
+	case TimeSynchronised:
+		return "synchronised"
+	case TimeEstimated:
+		return "estimated"
+	}
+	return "unknown"
 }
 
 // Types of events that the gateway makes itself.
@@ -51,6 +79,8 @@ const (
 	TypeMQTT   = "io.headgate.mqtt.message"
 	TypeInvoke = "io.headgate.invoke"
 	TypeQueue  = "io.headgate.queue.message"
+	// TypeTimer comes from a durable timer.
+	TypeTimer = "io.headgate.timer"
 	// TypeFailed tells of an event that a function gave up. Its data is the
 	// JSON of a failure: see docs/functions.md.
 	TypeFailed = "io.headgate.function.failed"
