@@ -74,6 +74,19 @@ func (t Trust) String() string {
 	return "unknown"
 }
 
+// ExtTrust is the CloudEvents extension that holds Trust.
+const ExtTrust = "timetrust"
+
+// ParseTrust is the opposite of String.
+func ParseTrust(s string) (Trust, error) {
+	for _, t := range [...]Trust{TimeUnknown, TimeEstimated, TimeSynchronised} {
+		if s == t.String() {
+			return t, nil
+		}
+	}
+	return TimeUnknown, fmt.Errorf("%q must be unknown, estimated or synchronised", s)
+}
+
 // Types of events that the gateway makes itself.
 const (
 	TypeMQTT   = "io.headgate.mqtt.message"

@@ -18,6 +18,7 @@ func (e *Event) MarshalJSON() ([]byte, error) {
 	maps.Copy(m, map[string]any{"specversion": "1.0", "id": e.ID, "source": e.Source, "type": e.Type})
 	if !e.Time.IsZero() {
 		m["time"] = e.Time.UTC().Format(time.RFC3339Nano)
+		m[ExtTrust] = e.Trust.String()
 	}
 	for k, v := range map[string]string{"subject": e.Subject, "datacontenttype": e.DataContentType} {
 		if v != "" {
@@ -66,6 +67,8 @@ func (e *Event) UnmarshalJSON(b []byte) error {
 		case k == "specversion":
 		case k == "time":
 			e.Time, err = time.Parse(time.RFC3339Nano, text)
+		case k == ExtTrust:
+			e.Trust, err = ParseTrust(text)
 		case k == "hops":
 			e.Hops, err = strconv.Atoi(text)
 		default:

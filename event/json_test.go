@@ -17,8 +17,8 @@ func TestMarshalJSON(t *testing.T) {
 	}{
 		{
 			"json",
-			event.Event{ID: "1", Source: "/mqtt/a", Type: event.TypeMQTT, Subject: "t", Time: at, Data: []byte(`{"v": 1}`), Extensions: map[string]string{"site": "n", "id": "x"}, Hops: 2},
-			`{"data":{"v":1},"hops":"2","id":"1","site":"n","source":"/mqtt/a","specversion":"1.0","subject":"t","time":"2026-05-01T08:00:00Z","type":"io.headgate.mqtt.message"}`,
+			event.Event{ID: "1", Source: "/mqtt/a", Type: event.TypeMQTT, Subject: "t", Time: at, Trust: event.TimeEstimated, Data: []byte(`{"v": 1}`), Extensions: map[string]string{"site": "n", "id": "x"}, Hops: 2},
+			`{"data":{"v":1},"hops":"2","id":"1","site":"n","source":"/mqtt/a","specversion":"1.0","subject":"t","time":"2026-05-01T08:00:00Z","timetrust":"estimated","type":"io.headgate.mqtt.message"}`,
 		},
 		{"bytes", event.Event{ID: "1", Source: "s", Type: "t", Data: []byte{0xff}}, `{"data_base64":"/w==","id":"1","source":"s","specversion":"1.0","type":"t"}`},
 		{"none", event.Event{ID: "1", Source: "s", Type: "t", DataContentType: "text/plain"}, `{"datacontenttype":"text/plain","id":"1","source":"s","specversion":"1.0","type":"t"}`},

@@ -16,6 +16,7 @@ import (
 	"github.com/headgate-io/headgate/function"
 	"github.com/headgate-io/headgate/gateway/admin"
 	"github.com/headgate-io/headgate/gateway/admin/api"
+	"github.com/headgate-io/headgate/gateway/clock"
 	"github.com/headgate-io/headgate/gateway/config"
 	"github.com/headgate-io/headgate/gateway/device"
 	"github.com/headgate-io/headgate/gateway/dispatch"
@@ -60,6 +61,7 @@ type Gateway struct {
 	started   time.Time
 	ready     atomic.Bool
 	listeners addresses
+	clock     atomic.Pointer[clock.Clock]
 	restored  chan struct{} // a backup lies ready for the next New
 }
 
@@ -96,6 +98,9 @@ func New(ctx context.Context, cfg config.Config, log *slog.Logger) (_ *Gateway, 
 	if err := g.openStore(ctx); err != nil {
 		return nil, err
 	}
+	if err := g.openClock(ctx); err != nil {
+		return nil, err
+	}
 	if err := removeTemps(cfg.StateDir); err != nil { // with the store's lock held
 		return nil, err
 	}
@@ -123,6 +128,7 @@ func New(ctx context.Context, cfg config.Config, log *slog.Logger) (_ *Gateway, 
 	g.dispatcher, err = dispatch.New(ctx, dispatch.Config{
 		Store: g.store, Router: g.triggers, Outbox: egress{g}, Observer: observer{g}, Logger: log,
 		SpillAfter: time.Duration(cfg.Dispatch.SpillAfter), MaxVolatile: cfg.Dispatch.MaxVolatile,
+		Now: g.now, Trust: g.trust, Steady: g.steady, Wall: g.wall,
 	})
 	if err != nil {
 		return nil, err
@@ -141,7 +147,7 @@ func (g *Gateway) openStore(ctx context.Context) (err error) {
 		Path: filepath.Join(g.cfg.StateDir, "headgate.db"), Durability: store.Durability(g.cfg.Store.Durability), Logger: g.log,
 		MaxQueueRows: int64(g.cfg.Dispatch.MaxQueued), MaxQueueBytes: int64(g.cfg.Dispatch.MaxQueuedBytes),
 		MaxDeadLetters: int64(g.cfg.Dispatch.DeadLetters.Max), MaxDeadLetterBytes: int64(g.cfg.Dispatch.DeadLetters.MaxBytes),
-		MaxDeadLetterAge: g.cfg.Dispatch.DeadLetters.MaxAge.Std(),
+		MaxDeadLetterAge: g.cfg.Dispatch.DeadLetters.MaxAge.Std(), Now: g.now, Steady: g.steady, Wall: g.wall,
 	})
 	if errors.Is(err, fs.ErrPermission) {
 		return fmt.Errorf("%w: choose another state_dir, or run as the user that owns this one", err)
@@ -164,6 +170,7 @@ func (g *Gateway) collect() {
 		metrics.Stats("device_guesses", func() any { return g.deviceGuesses.Stats() }),
 		metrics.Stats("token_guesses", func() any { return g.tokenGuesses.Stats() }),
 		metrics.Stats("certificates", func() any { return g.certStats() }),
+		metrics.Stats("clock", func() any { return g.clock.Load().Stats() }),
 		metrics.Stats("tail", func() any { return g.tailStats() }),
 		metrics.FunctionStates(g.functionStates),
 	)
@@ -259,6 +266,9 @@ func (g *Gateway) close(ctx context.Context) error {
 	}
 	if g.engine != nil {
 		errs = append(errs, g.engine.Close(ctx))
+	}
+	if c := g.clock.Load(); c != nil {
+		errs = append(errs, c.Close(ctx))
 	}
 	if g.store != nil {
 		errs = append(errs, g.store.Close(ctx))

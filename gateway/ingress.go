@@ -4,7 +4,6 @@ import (
 	"context"
 	"strconv"
 	"sync/atomic"
-	"time"
 
 	"github.com/headgate-io/headgate/event"
 	"github.com/headgate-io/headgate/function"
@@ -61,7 +60,7 @@ func (g *Gateway) submit(m *broker.Message, from sender, record *broker.InboundR
 func (g *Gateway) newEvent(m *broker.Message, from sender) (*event.Event, store.DedupeKey) {
 	e := &event.Event{
 		ID: g.events.next(), Source: "/mqtt/" + from.client, Type: event.TypeMQTT,
-		Subject: m.Topic, Time: time.Now(), Data: m.Payload,
+		Subject: m.Topic, Time: g.now(), Trust: g.trust(), Data: m.Payload,
 	}
 	if m.Properties == nil {
 		return e, store.DedupeKey{}

@@ -7,7 +7,6 @@ import (
 	"maps"
 	"net"
 	"runtime"
-	"time"
 
 	"github.com/headgate-io/headgate/event"
 	"github.com/headgate-io/headgate/gateway/admin"
@@ -33,7 +32,7 @@ var (
 func (g *Gateway) adminDeps() admin.Deps {
 	return admin.Deps{
 		Deployer: g.registry, Authors: g.registry, Catalog: g.registry, Invoker: operator{g}, Messenger: operator{g}, Devices: deviceAdmin{g},
-		Tokens: g.tokens, Secrets: g.vault, Guesses: g.tokenGuesses, Undertaker: g.dispatcher, Keeper: keeper{g}, Store: g.store, Tails: g.tails, About: g.about,
+		Tokens: g.tokens, Secrets: g.vault, Guesses: g.tokenGuesses, Undertaker: g.dispatcher, Clock: clockAdmin{g}, Keeper: keeper{g}, Store: g.store, Tails: g.tails, About: g.about,
 		Doctor: g.examine, Ready: g.checkReady, Metrics: g.metrics.Handler(), Logger: g.log,
 	}
 }
@@ -60,7 +59,7 @@ func (o operator) Invoke(ctx context.Context, name string, in api.Invoke) (api.I
 		return api.Invoked{}, admin.Refusal(fmt.Errorf("the gateway is %w: try again in a moment", err))
 	}
 	e := &event.Event{
-		ID: o.g.events.next(), Source: "/operator", Type: event.TypeInvoke, Subject: in.Subject, Time: time.Now(),
+		ID: o.g.events.next(), Source: "/operator", Type: event.TypeInvoke, Subject: in.Subject, Time: o.g.now(), Trust: o.g.trust(),
 		Data: in.Data, DataContentType: in.ContentType,
 	}
 	r, err := o.g.dispatcher.Invoke(ctx, name, e, o.params(name, &in))
@@ -213,7 +212,7 @@ func apiDevice(d store.Device, connected bool) api.Device {
 
 // Add makes a device.
 func (d deviceAdmin) Add(ctx context.Context, in api.NewDevice) (api.DeviceSecret, error) {
-	dev := store.Device{Name: in.Name, Certificate: in.Certificate, Publish: in.Publish, Subscribe: in.Subscribe, Created: time.Now()}
+	dev := store.Device{Name: in.Name, Certificate: in.Certificate, Publish: in.Publish, Subscribe: in.Subscribe, Created: d.g.now()}
 	password, err := d.g.devices.Add(ctx, dev, in.Password)
 	return d.secret(dev, password), deviceFault(err)
 }

@@ -38,6 +38,8 @@ var access = map[string]token.Scope{
 	"POST /v1/deadletters/redrive": token.Operate,
 	"POST /v1/deadletters/drop":    token.Operate,
 	"GET /v1/usage":                token.Read,
+	"GET /v1/clock":                token.Read,
+	"PUT /v1/clock":                token.Admin,
 
 	"GET /openapi-3.0.json": token.Read,
 	"GET /openapi-3.0.yaml": token.Read,

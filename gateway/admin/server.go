@@ -119,6 +119,7 @@ type Deps struct {
 	Invoker    Invoker
 	Messenger  Messenger
 	Devices    Devices
+	Clock      Clock
 	Undertaker Undertaker
 	Tokens     Tokens
 	Secrets    Secrets
@@ -154,6 +155,7 @@ func New(deps Deps) *Server {
 	s.authors(a)
 	s.state(a)
 	s.deadLetters(a)
+	s.clock(a)
 	s.usage(a)
 	s.devices(a)
 	s.tokens(a)

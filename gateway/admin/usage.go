@@ -87,7 +87,8 @@ func usageRow(r *usage.Rollup) api.Usage {
 	u := api.Usage{
 		Function: r.Function, Version: r.Version, Minute: r.Time(), Requests: r.Requests(), Fuel: r.Fuel,
 		Duration: time.Duration(r.DurationNanos), GBSeconds: r.GBSeconds(), ColdStarts: r.ColdStarts,
-		BytesIn: r.BytesIn, BytesOut: r.BytesOut, BytesWritten: r.BytesWritten, Errors: map[string]uint64{},
+		BytesIn: r.BytesIn, BytesOut: r.BytesOut, BytesWritten: r.BytesWritten,
+		TimeEstimated: r.TimeEstimated, TimeUnknown: r.TimeUnknown, Errors: map[string]uint64{},
 	}
 	for o, n := range r.Outcomes {
 		if o := function.Outcome(o); o != function.OK && n > 0 {

@@ -19,6 +19,7 @@ type arrival struct {
 	rel    Releaser
 	in     *broker.InboundRecord
 	dedupe store.DedupeKey
+	timer  *store.TimerAdvance
 	plan   *broker.Plan
 
 	// sealing is as in task.
@@ -117,6 +118,9 @@ func (a *arrival) seal() {
 // unit collects what is sealed: the outcomes so far, and rows for the rest.
 func (a *arrival) unit() (*store.Unit, []*task) {
 	u := &store.Unit{Inbound: a.in, Dedupe: a.dedupe, Done: a.committed, Patience: a.d.cfg.RefuseAfter}
+	if a.timer != nil {
+		u.Timers = []store.TimerAdvance{*a.timer}
+	}
 	var done []*task
 	a.mu.Lock()
 	for _, t := range a.tasks {
@@ -271,16 +275,24 @@ func (a *arrival) committed(err error) {
 	}
 	a.d.unsettled.Add(-a.bytes())
 	a.mu.Lock()
-	var done, rest []*task
+	var done, rest, again []*task
 	for _, t := range a.tasks {
 		if t.state == decided {
 			done = append(done, t)
-		} else {
-			t.gen = 0
-			rest = append(rest, t)
+			continue
+		}
+		t.gen = 0
+		rest = append(rest, t)
+		if t.state == orphaned {
+			// What it had read was taken back, its row was not.
+			t.state = waiting
+			again = append(again, t)
 		}
 	}
 	a.mu.Unlock()
+	for _, t := range again {
+		a.d.rolledBack(t)
+	}
 	for _, t := range done {
 		a.d.loaded.Add(t.bytes())
 		a.d.committed(t)

@@ -90,8 +90,13 @@ type Config struct {
 	UsageEvery time.Duration
 	// IdleWorkers is how long a worker without work stays (10 s).
 	IdleWorkers time.Duration
-	// Now is the wall clock (time.Now).
-	Now func() time.Time
+	// Now is the wall clock (time.Now), and Trust how far it can be relied on
+	// (unknown). Steady is the scale of ages and waits (Now), as in
+	// store.Config, and Wall the wall time of one of its moments (the same).
+	Now    func() time.Time
+	Trust  func() event.Trust
+	Steady func() time.Time
+	Wall   func(steady time.Time) time.Time
 }
 
 func (c Config) withDefaults() (Config, error) {
@@ -103,6 +108,15 @@ func (c Config) withDefaults() (Config, error) {
 	}
 	if c.Now == nil {
 		c.Now = time.Now
+	}
+	if c.Trust == nil {
+		c.Trust = func() event.Trust { return event.TimeUnknown }
+	}
+	if c.Steady == nil {
+		c.Steady = c.Now
+	}
+	if c.Wall == nil {
+		c.Wall = func(steady time.Time) time.Time { return steady }
 	}
 	def(&c.SpillAfter, 20*time.Millisecond)
 	def(&c.RefuseAfter, 250*time.Millisecond)

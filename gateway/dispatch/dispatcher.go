@@ -66,6 +66,9 @@ func New(ctx context.Context, cfg Config) (*Dispatcher, error) {
 	return d, nil
 }
 
+// longestWait bounds the wait of a row that another clock has written.
+const longestWait = 24 * time.Hour
+
 // recover loads the queue's index; the events stay on disk until their turn.
 func (d *Dispatcher) recover(ctx context.Context) error {
 	blocked, err := d.cfg.Store.BlockedKeys(ctx)
@@ -76,12 +79,12 @@ func (d *Dispatcher) recover(ctx context.Context) error {
 		f := d.function(l.Function)
 		f.blockLocked(l.Key)
 	}
-	now := d.cfg.Now()
+	now := d.cfg.Steady()
 	return d.cfg.Store.QueuedRows(ctx, func(r *store.QueueRow) error {
 		f := d.function(r.Function.Name())
 		t := &task{fn: f, kind: durable, key: r.Key, row: *r}
 		t.stored.Store(true)
-		wait := r.Due.Sub(now)
+		wait := min(r.Due.Sub(now), longestWait)
 		f.mu.Lock()
 		defer f.mu.Unlock()
 		if r.Due.IsZero() || wait <= 0 {

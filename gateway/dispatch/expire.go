@@ -68,7 +68,7 @@ func (f *fn) unageLocked(t *task) {
 
 // leftLocked is how long the task may still be tried.
 func (f *fn) leftLocked(t *task) time.Duration {
-	return f.live.Retry.MaxAge.Std() - f.d.cfg.Now().Sub(t.row.Arrived)
+	return f.live.Retry.MaxAge.Std() - f.d.cfg.Steady().Sub(t.row.Arrived)
 }
 
 // watchAgeLocked arranges to look at the oldest task when its time has come.
@@ -159,7 +159,7 @@ func (f *fn) expire(t *task) bool {
 	if t.version.OnFailure != (function.OnFailure{}) && t.ev == nil && !f.load(t) {
 		return false // it is gone, or will be tried again later
 	}
-	*t.out = outcome{at: f.d.cfg.Now(), giveUp: reasonAge, untried: true}
+	*t.out = outcome{at: f.d.cfg.Now(), trust: f.d.cfg.Trust(), steady: f.d.cfg.Steady(), giveUp: reasonAge, untried: true}
 	f.reportFailure(t)
 	f.d.settle(t)
 	return true

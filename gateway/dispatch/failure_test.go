@@ -110,7 +110,7 @@ func TestCommitErrors(t *testing.T) {
 			}
 			return nil
 		}
-	}, dispatch: func(c *dispatch.Config) { c.SpillAfter = 2 * time.Millisecond }})
+	}, dispatch: func(c *dispatch.Config) { c.SpillAfter, c.RefuseAfter = 2*time.Millisecond, time.Minute }})
 	r.deploy("f", count, deploy{triggers: on("a/+")})
 	var flaky atomic.Int32
 	r.deploy("g", func(_ context.Context, c *host.Calls) error {

@@ -80,7 +80,7 @@ func (f *fn) reportFailure(t *task) {
 func (t *task) failure() *Failure {
 	r := &Failure{
 		Function: t.fn.name, Version: t.version.Version, Reason: t.out.giveUp, Error: t.lastError(), Attempts: t.attempts(),
-		Arrived: t.row.Arrived.UTC(), Key: t.key, Event: t.ev,
+		Arrived: t.fn.d.cfg.Wall(t.row.Arrived).UTC(), Key: t.key, Event: t.ev,
 	}
 	if t.params.Len() > 0 {
 		r.Params = make(map[string]string, t.params.Len())

@@ -51,7 +51,7 @@ func (f *fn) route(t *task, e *function.Effects) error {
 func (t *task) caused(n int, kind, subject string, data []byte) *event.Event {
 	e := &event.Event{
 		ID: t.ev.ID + "/" + strconv.Itoa(n), Source: "/functions/" + t.fn.name, Type: kind, Subject: subject,
-		Time: t.out.at, Data: data, Hops: t.ev.Hops + 1, Retained: t.ev.Retained,
+		Time: t.out.at, Trust: t.out.trust, Data: data, Hops: t.ev.Hops + 1, Retained: t.ev.Retained,
 	}
 	if t.out.giveUp != "" {
 		e.ID = t.ev.ID + "/failed/" + t.fn.name
@@ -69,9 +69,10 @@ func (f *fn) start(t *task, ev *event.Event, m *trigger.Match) {
 	if o.giveUp != "" && t.failedBefore(m.Function) {
 		return // a function hears neither of its own failure nor of what that led to
 	}
+	now := f.d.cfg.Steady()
 	if ev.Hops > event.MaxHops {
 		o.dead = append(o.dead, &store.DeadLetter{
-			Function: target.name, Version: m.Version, Key: m.Key, Arrived: ev.Time, Died: ev.Time, Reason: reasonHops,
+			Function: target.name, Version: m.Version, Key: m.Key, Arrived: now, Died: now, Reason: reasonHops,
 			Error: fmt.Sprintf("a chain of more than %d events: functions start each other in a loop", event.MaxHops),
 			Event: ev, Params: storedParams(m.Params),
 		})
@@ -83,7 +84,7 @@ func (f *fn) start(t *task, ev *event.Event, m *trigger.Match) {
 	}
 	child := &task{fn: target, kind: durable, ev: ev, params: m.Params, key: m.Key}
 	child.stored.Store(true)
-	child.setRow(target.ref.NextID(), ev.Time)
+	child.setRow(target.ref.NextID(), now)
 	o.rows = append(o.rows, &child.row)
 	o.started = append(o.started, child)
 }

@@ -77,7 +77,7 @@ func (t *task) part(u *store.Unit) {
 			u.Delete = append(u.Delete, &t.row)
 		}
 	default:
-		t.row.Due, t.row.Error = o.retryAt, clip(errorText(&o.result))
+		t.row.Due, t.row.Error = o.due, clip(errorText(&o.result))
 		t.row.Attempt++
 		o.counted = true
 		if t.stored.Load() {
@@ -317,8 +317,9 @@ func (d *Dispatcher) committed(t *task) {
 	t.answerNow(nil)
 	if !o.ok && o.giveUp == "" && t.kind == durable {
 		d.loaded.Add(t.bytes())
+		wake := o.wake
 		t.arr, t.out = nil, nil
-		t.fn.later(t, o.retryAt)
+		t.fn.later(t, wake)
 		return
 	}
 	d.recycle(t)
@@ -420,7 +421,7 @@ func (t *task) usage() usage.Record {
 	o := t.out
 	r := usage.Record{
 		Function: t.fn.name, Version: t.version.Version, At: o.at, Outcome: o.result.Outcome, Fuel: o.result.Fuel,
-		Duration: o.result.Duration, MemoryBytes: o.result.MemoryBytes, ColdStart: o.result.ColdStart,
+		Duration: o.result.Duration, MemoryBytes: o.result.MemoryBytes, ColdStart: o.result.ColdStart, Trust: o.trust,
 		BytesIn: uint64(len(t.ev.Data)), BytesOut: uint64(len(o.output)),
 	}
 	if !o.ok {

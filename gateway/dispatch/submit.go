@@ -30,6 +30,9 @@ type Arrival struct {
 	// goes into the event's unit and is then marked as committed. Where the
 	// event has no unit that is left to whoever is released.
 	Plan *broker.Plan
+	// Timer, of a durable timer's event, advances the timer in the event's own
+	// unit; nil for others.
+	Timer *store.TimerAdvance
 	// Release, which may be nil, is told once: Success when the event is
 	// safe, QuotaExceeded when there is no room for it, another code when
 	// nothing of it was kept.
@@ -104,10 +107,10 @@ func (d *Dispatcher) releaseAfter(rel Releaser, tk store.Ticket) {
 
 // arrive starts a durable event.
 func (d *Dispatcher) arrive(in *Arrival, durables int) {
-	a := &arrival{d: d, ev: in.Event, rel: in.Release, in: in.Inbound, dedupe: in.Dedupe, plan: in.Plan, left: durables}
+	a := &arrival{d: d, ev: in.Event, rel: in.Release, in: in.Inbound, dedupe: in.Dedupe, timer: in.Timer, plan: in.Plan, left: durables}
 	now := time.Now()
 	a.deadline = now.Add(d.cfg.SpillAfter)
-	arrived := d.cfg.Now()
+	arrived := d.cfg.Steady()
 	for i := range in.Matches {
 		m := &in.Matches[i]
 		if !m.Durable {

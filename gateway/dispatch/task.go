@@ -79,7 +79,7 @@ const (
 	waiting   state = iota // not run, running, or to be run again
 	decided                // has an outcome that awaits the seal
 	parked                 // decided while the arrival was being sealed
-	orphaned               // decided, but the row it builds on was taken back
+	orphaned               // decided, but what it read or builds on was taken back
 	discarded              // the arrival was refused
 )
 
@@ -102,7 +102,11 @@ type outcome struct {
 	// retryAt and giveUp say what follows a failure.
 	retryAt time.Time
 	giveUp  string
-	at      time.Time
+	// at is when the attempt ended, and how sure that is; steady the same on
+	// the scale of ages. due is retryAt on that scale, wake by the runtime's.
+	at                time.Time
+	trust             event.Trust
+	steady, due, wake time.Time
 	// untried is true of an event that is given up without an attempt.
 	untried bool
 	// counted is true while row.Attempt includes this attempt, blocked while
@@ -152,6 +156,9 @@ func (t *task) Lookup(key string) (string, bool) {
 	}
 	if name, ok := strings.CutPrefix(key, abi.MetaParamPrefix); ok {
 		return t.params.Lookup(name)
+	}
+	if key == event.ExtTrust {
+		return e.Trust.String(), true
 	}
 	v, ok := e.Extensions[key]
 	return v, ok

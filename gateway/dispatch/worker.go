@@ -115,7 +115,7 @@ func (w *worker) run(t *task) {
 	if t.out == nil {
 		t.out = new(outcome)
 	}
-	*t.out = outcome{result: v.Pool.Invoke(f.d.ctx, &c.Calls), at: f.d.cfg.Now()}
+	*t.out = outcome{result: v.Pool.Invoke(f.d.ctx, &c.Calls), at: f.d.cfg.Now(), trust: f.d.cfg.Trust()}
 	fault.Reached(fault.Invoked)
 	f.decide(t)
 	f.d.finish(t)
@@ -236,15 +236,17 @@ func (f *fn) decideFailure(t *task) {
 	if t.kind != durable {
 		return
 	}
+	o.steady = f.d.cfg.Steady()
 	retry := t.version.Retry
 	attempt := t.row.Attempt + 1
 	switch {
 	case attempt >= max(retry.Attempts, 1):
 		o.giveUp = reasonAttempts
-	case o.at.Sub(t.row.Arrived) >= time.Duration(retry.MaxAge):
+	case o.steady.Sub(t.row.Arrived) >= retry.MaxAge.Std():
 		o.giveUp = reasonAge
 	default:
-		o.retryAt = o.at.Add(backoff(retry, attempt))
+		wait := backoff(retry, attempt)
+		o.retryAt, o.due, o.wake = o.at.Add(wait), o.steady.Add(wait), time.Now().Add(wait)
 	}
 	f.reportFailure(t)
 }
@@ -261,7 +263,7 @@ func (t *task) letter() *store.DeadLetter {
 	o := t.out
 	l := &store.DeadLetter{
 		Function: t.fn.name, Version: t.version.Version, Key: t.key, Attempt: t.attempts(),
-		Arrived: t.row.Arrived, Died: o.at, Reason: o.giveUp, Error: t.lastError(), Blocks: t.blocks(),
+		Arrived: t.row.Arrived, Died: o.steady, Reason: o.giveUp, Error: t.lastError(), Blocks: t.blocks(),
 	}
 	if t.ev == nil {
 		l.Row = &t.row // moved on the disk, without being read

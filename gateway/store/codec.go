@@ -19,7 +19,10 @@ const eventFormat = 1
 type Param struct{ Name, Value string }
 
 const (
-	flagRetained = 1 << iota
+	flagRetained = 1
+	// Then two bits of trust in the time; what older versions wrote has 0.
+	trustShift = 1
+	trustMask  = 3
 )
 
 var errEvent = errors.New("stored event is damaged")
@@ -30,6 +33,7 @@ func appendEvent(b []byte, e *event.Event, params []Param) []byte {
 	if e.Retained {
 		flags |= flagRetained
 	}
+	flags |= byte(e.Trust) & trustMask << trustShift
 	b = append(b, eventFormat, flags)
 	b = binary.AppendUvarint(b, uint64(len(params)))
 	for _, p := range params {
@@ -75,7 +79,7 @@ func decodeEvent(b []byte) (*event.Event, []Param, error) {
 	for n := d.uvarint(); n > 0 && !d.bad; n-- {
 		params = append(params, Param{d.string(), d.string()})
 	}
-	e := &event.Event{Retained: flags&flagRetained != 0, Hops: int(d.uvarint() & 0xffff)}
+	e := &event.Event{Retained: flags&flagRetained != 0, Trust: event.Trust(flags >> trustShift & trustMask), Hops: int(d.uvarint() & 0xffff)}
 	e.Time = time.UnixMicro(d.varint())
 	for _, s := range [...]*string{&e.ID, &e.Source, &e.Type, &e.Subject, &e.DataContentType} {
 		*s = d.string()

@@ -50,3 +50,16 @@ func FuzzDecodeRecords(f *testing.F) {
 		}
 	})
 }
+
+// Trust takes two bits of the flags, which older versions wrote as 0.
+func TestTrustIsStored(t *testing.T) {
+	for trust := event.TimeUnknown; trust <= event.TimeSynchronised; trust++ {
+		for _, retained := range []bool{false, true} {
+			in := &event.Event{ID: "1", Source: "/s", Type: "t", Time: time.UnixMicro(1), Trust: trust, Retained: retained}
+			out, _, err := decodeEvent(appendEvent(nil, in, nil))
+			if err != nil || out.Trust != trust || out.Retained != retained {
+				t.Errorf("%v %v came back as %+v, %v", trust, retained, out, err)
+			}
+		}
+	}
+}

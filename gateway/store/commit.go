@@ -144,7 +144,7 @@ func (s *Store) write(g *group) (err error) {
 	if err := s.inject(StepWrite); err != nil {
 		return err
 	}
-	for _, part := range [...]func(*group) error{w.names, w.sessions, w.messages, w.retained, w.journal, w.kv, w.dead, w.queue, w.usage} {
+	for _, part := range [...]func(*group) error{w.names, w.sessions, w.messages, w.retained, w.journal, w.kv, w.dead, w.queue, w.timers, w.usage} {
 		if err := part(g); err != nil {
 			return err
 		}

@@ -67,8 +67,12 @@ type Config struct {
 	BallastBytes int64
 	// DiskEvery is how often the free space is looked at (1 s).
 	DiskEvery time.Duration
-	// Now is the wall clock (time.Now).
-	Now func() time.Time
+	// Now is the wall clock (time.Now). Steady is the scale of durations that
+	// outlive the process (Now): lives of keys, ages, waits; Wall is the wall
+	// time of one of its moments (the same).
+	Now    func() time.Time
+	Steady func() time.Time
+	Wall   func(steady time.Time) time.Time
 	// Inject, where set, is called before each step of a commit; what it
 	// returns is taken for an error of the disk. For tests.
 	Inject func(Step) error
@@ -101,6 +105,12 @@ func (c Config) withDefaults() (Config, error) {
 	}
 	if c.Now == nil {
 		c.Now = time.Now
+	}
+	if c.Steady == nil {
+		c.Steady = c.Now
+	}
+	if c.Wall == nil {
+		c.Wall = func(steady time.Time) time.Time { return steady }
 	}
 	def(&c.CacheBytes, 4<<20)
 	def(&c.MaxPendingUnits, 4096)

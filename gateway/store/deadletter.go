@@ -24,6 +24,8 @@ type DeadLetter struct {
 	// Key is the ordering key of the event, empty for none.
 	Key     string
 	Attempt int
+	// Arrived and Died are on the steady scale in a new letter, and wall times
+	// in one that was read.
 	Arrived time.Time
 	Died    time.Time
 	// Reason is why: "attempts", "max_age", "hops", …
@@ -84,7 +86,7 @@ func (s *Store) DeadLetters(ctx context.Context, function string, after int64, l
 			return nil, fmt.Errorf("dead letter %d: %w", l.ID, err)
 		}
 		l.Event.Data = nil // it may be large, and there may be many
-		l.Arrived, l.Died = fromMillis(arrived), fromMillis(died)
+		l.Arrived, l.Died = s.cfg.Wall(fromMillis(arrived)), s.cfg.Wall(fromMillis(died))
 		out = append(out, l)
 	}
 	return out, rows.Err()
@@ -101,7 +103,7 @@ func (s *Store) DeadLetter(ctx context.Context, id int64) (*DeadLetter, error) {
 	if err != nil {
 		return nil, fmt.Errorf("dead letter %d: %w", id, notFound(err))
 	}
-	l.Arrived, l.Died = fromMillis(arrived), fromMillis(died)
+	l.Arrived, l.Died = s.cfg.Wall(fromMillis(arrived)), s.cfg.Wall(fromMillis(died))
 	if l.Event, l.Params, err = decodeEvent(blob); err != nil {
 		return nil, fmt.Errorf("dead letter %d: %w", id, err)
 	}
@@ -250,7 +252,7 @@ func (s *Store) readRedrive(ctx context.Context, q DeadLetterQuery) ([]Redriven,
 			return nil, fmt.Errorf("redrive dead letter %d: %w: drop it", r.ID, err)
 		}
 		ref := s.Function(r.Function)
-		r.Row = &QueueRow{ID: ref.NextID(), Function: ref, Key: r.Key, Arrived: s.cfg.Now(), Event: e, Params: params}
+		r.Row = &QueueRow{ID: ref.NextID(), Function: ref, Key: r.Key, Arrived: s.cfg.Steady(), Event: e, Params: params}
 		r.bytes = int64(len(blob))
 		size += len(blob)
 		out = append(out, r)
@@ -346,7 +348,7 @@ func (s *Store) lettersDue() bool {
 	}
 	var due bool
 	// The oldest was the first to die, but for a clock that was set.
-	err := s.reader.db.QueryRow(`SELECT coalesce((SELECT died FROM dead_letter ORDER BY id LIMIT 1) < ?, 0)`, unixMillis(s.cfg.Now().Add(-s.cfg.MaxDeadLetterAge))).Scan(&due)
+	err := s.reader.db.QueryRow(`SELECT coalesce((SELECT died FROM dead_letter ORDER BY id LIMIT 1) < ?, 0)`, unixMillis(s.cfg.Steady().Add(-s.cfg.MaxDeadLetterAge))).Scan(&due)
 	return err == nil && due
 }
 
@@ -356,7 +358,7 @@ func (s *Store) expireDead(ctx context.Context) error {
 	for {
 		before := int64(math.MinInt64)
 		if s.cfg.MaxDeadLetterAge > 0 {
-			before = unixMillis(s.cfg.Now().Add(-s.cfg.MaxDeadLetterAge))
+			before = unixMillis(s.cfg.Steady().Add(-s.cfg.MaxDeadLetterAge))
 		}
 		s.mu.Lock()
 		over := max(s.dead.rows-s.cfg.MaxDeadLetters, 0)

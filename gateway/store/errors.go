@@ -67,6 +67,8 @@ func (e *QuotaError) Error() string {
 	switch e.What {
 	case "state":
 		return fmt.Sprintf("state of %s is full (%d %s): delete keys or raise limits.state", e.Namespace, e.Limit, e.Unit)
+	case "timers":
+		return fmt.Sprintf("there are %d %s already: remove some", e.Limit, e.Unit)
 	case "share":
 		return fmt.Sprintf("%s has %d %s waiting, three quarters of the queue: let it catch up or raise dispatch.max_queued", e.Namespace, e.Limit, e.Unit)
 	case "disk":

@@ -40,6 +40,7 @@ type group struct {
 	outgoing   map[outKey]outgoingOp
 	deadBodies []uint64
 	retained   map[string]retainedOp
+	timers     []TimerAdvance
 	// urgent is true when somebody waits for the commit; lazy counts changes
 	// that nobody waits for.
 	urgent bool
@@ -162,7 +163,7 @@ func (s *Store) wakeLocked() {
 // back before its commit.
 func (g *group) empty() bool {
 	return len(g.names)+len(g.writes)+len(g.journal.records)+len(g.sessions)+len(g.queueOrder)+len(g.dead)+len(g.usage)+
-		len(g.ops)+len(g.bodies)+len(g.outgoing)+len(g.deadBodies)+len(g.retained) == 0 && g.journal.compacted == 0
+		len(g.ops)+len(g.bodies)+len(g.outgoing)+len(g.deadBodies)+len(g.retained)+len(g.timers) == 0 && g.journal.compacted == 0
 }
 
 // AfterCommit calls fn(nil) once the ticket's sequence has committed and the

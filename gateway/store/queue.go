@@ -19,7 +19,8 @@ type QueueRow struct {
 	Function *FunctionRef
 	// Key is the ordering key; empty is none.
 	Key string
-	// Arrived is when the event came; MaxAge counts from it.
+	// Arrived is when the event came; MaxAge counts from it. It and Due are on
+	// the steady scale (Config.Steady).
 	Arrived time.Time
 	// Due is when the next attempt may start; zero is at once.
 	Due time.Time

@@ -318,6 +318,7 @@ func (s *Store) installLocked(u *Unit, sc *scratch) {
 	}
 	s.queue.install(g, u, s)
 	s.dead.install(g, u.Dead)
+	g.timers = append(g.timers, u.Timers...)
 	for _, p := range u.Deliveries {
 		s.deliverLocked(g, p)
 	}

@@ -76,6 +76,19 @@ func (ses *session) count() int64 {
 	return n
 }
 
+// steadyOf is a moment of the runtime's clock on the steady scale.
+func (s *Store) steadyOf(t time.Time) time.Time {
+	if t.IsZero() {
+		return t
+	}
+	return s.cfg.Steady().Add(-time.Since(t))
+}
+
+// runtimeOf is the opposite.
+func (s *Store) runtimeOf(steady time.Time) time.Time {
+	return time.Now().Add(steady.Sub(s.cfg.Steady()))
+}
+
 // sessionOp is a session row to write, or with id 0 to delete.
 type sessionOp struct {
 	id  uint64
@@ -87,6 +100,11 @@ func (s *Store) LoadSessions(ctx context.Context) ([]broker.SessionRecord, error
 	recs, ids, err := s.reader.sessions(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("load sessions: %w", err)
+	}
+	for i := range recs {
+		if !recs[i].Disconnected.IsZero() {
+			recs[i].Disconnected = s.runtimeOf(recs[i].Disconnected)
+		}
 	}
 	if fault.On(fault.NoDuplicateCheck) {
 		return recs, nil

@@ -254,7 +254,8 @@ func (s *Store) dsn(readOnly bool) string {
 	return "file:" + (&url.URL{Path: s.cfg.Path}).EscapedPath() + "?" + q.Encode()
 }
 
-func (s *Store) now() int64 { return s.cfg.Now().UnixMilli() }
+// now is the present on the scale of durations, in milliseconds.
+func (s *Store) now() int64 { return s.cfg.Steady().UnixMilli() }
 
 // diskState is what the memory keeps of the disk.
 type diskState struct {

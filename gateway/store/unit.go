@@ -26,6 +26,8 @@ type Unit struct {
 	Dead []*DeadLetter
 	// Deliveries are MQTT messages for durable sessions, and what is retained.
 	Deliveries []*broker.Plan
+	// Timers are advanced with it.
+	Timers []TimerAdvance
 	// Usage is metered with it.
 	Usage []usage.Record
 	// Gen, where not zero, is the generation that the unit builds on: when a
@@ -85,7 +87,7 @@ func (s *Store) Seen(k DedupeKey) (seq uint64, seen bool) {
 
 // changes reports whether the unit writes anything.
 func (u *Unit) changes() bool {
-	if u.Inbound != nil || u.Dedupe != (DedupeKey{}) || len(u.Insert)+len(u.Update)+len(u.Delete)+len(u.Dead)+len(u.Deliveries)+len(u.Usage) > 0 {
+	if u.Inbound != nil || u.Dedupe != (DedupeKey{}) || len(u.Insert)+len(u.Update)+len(u.Delete)+len(u.Dead)+len(u.Deliveries)+len(u.Timers)+len(u.Usage) > 0 {
 		return true
 	}
 	for i := range u.Slots {

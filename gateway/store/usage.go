@@ -69,7 +69,7 @@ func (s *Store) Usage(ctx context.Context, q UsageQuery) ([]usage.Rollup, error)
 	def(&q.Limit, 10_000)
 	rows, err := s.reader.db.QueryContext(ctx, `SELECT u.minute, n.name, u.version, u.ok, u.failed, u.trapped, u.out_of_fuel,
 		u.out_of_stack, u.out_of_memory, u.timed_out, u.refused, u.fuel, u.duration_nanos, u.memory_byte_millis,
-		u.cold_starts, u.bytes_in, u.bytes_out, u.bytes_written
+		u.cold_starts, u.bytes_in, u.bytes_out, u.bytes_written, u.time_estimated, u.time_unknown
 		FROM usage u JOIN name n ON n.id = u.function
 		WHERE u.minute >= ? AND u.minute < ? AND (? = '' OR n.name = ?)
 		ORDER BY u.minute, n.name, u.version LIMIT ?`, from, to, q.Function, q.Function, q.Limit)
@@ -84,7 +84,7 @@ func (s *Store) Usage(ctx context.Context, q UsageQuery) ([]usage.Rollup, error)
 		for i := range r.Outcomes {
 			dest = append(dest, &r.Outcomes[i])
 		}
-		dest = append(dest, &r.Fuel, &r.DurationNanos, &r.MemoryByteMillis, &r.ColdStarts, &r.BytesIn, &r.BytesOut, &r.BytesWritten)
+		dest = append(dest, &r.Fuel, &r.DurationNanos, &r.MemoryByteMillis, &r.ColdStarts, &r.BytesIn, &r.BytesOut, &r.BytesWritten, &r.TimeEstimated, &r.TimeUnknown)
 		if err := rows.Scan(dest...); err != nil {
 			return nil, fmt.Errorf("read usage: %w", err)
 		}

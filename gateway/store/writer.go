@@ -54,7 +54,8 @@ const (
 		SELECT ?, ?, ?, ?, ?, ?, ?, ?, ?, event FROM queue WHERE id = ?`
 	sqlDeadOldest = `DELETE FROM dead_letter WHERE id = (SELECT min(id) FROM dead_letter)
 		RETURNING id, function, key, blocks, length(event)`
-	sqlUsage = `INSERT INTO usage VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+	sqlTimerAdvance = `UPDATE timer SET due = ?, seen = ? WHERE name = ? AND due = ?`
+	sqlUsage        = `INSERT INTO usage VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 		ON CONFLICT DO UPDATE SET ok = ok + excluded.ok, failed = failed + excluded.failed,
 		trapped = trapped + excluded.trapped, out_of_fuel = out_of_fuel + excluded.out_of_fuel,
 		out_of_stack = out_of_stack + excluded.out_of_stack, out_of_memory = out_of_memory + excluded.out_of_memory,
@@ -63,13 +64,14 @@ const (
 		duration_nanos = duration_nanos + excluded.duration_nanos,
 		memory_byte_millis = memory_byte_millis + excluded.memory_byte_millis,
 		cold_starts = cold_starts + excluded.cold_starts, bytes_in = bytes_in + excluded.bytes_in,
-		bytes_out = bytes_out + excluded.bytes_out, bytes_written = bytes_written + excluded.bytes_written`
+		bytes_out = bytes_out + excluded.bytes_out, bytes_written = bytes_written + excluded.bytes_written,
+		time_estimated = time_estimated + excluded.time_estimated, time_unknown = time_unknown + excluded.time_unknown`
 )
 
 var writerStatements = []string{
 	sqlBegin, sqlCommit, sqlName, sqlJournal, sqlJournalMove, sqlJournalTrim, sqlJournalOldest, sqlKVSet, sqlKVDelete,
 	sqlMessage, sqlMessageDelete, sqlOutgoing, sqlOutgoingReleasing, sqlOutgoingDelete, sqlRetained, sqlRetainedDelete,
-	sqlSession, sqlSessionDelete, sqlQueueInsert, sqlQueueUpdate, sqlQueueDelete, sqlDeadInsert, sqlDeadMove, sqlDeadOldest, sqlUsage,
+	sqlSession, sqlSessionDelete, sqlQueueInsert, sqlQueueUpdate, sqlQueueDelete, sqlDeadInsert, sqlDeadMove, sqlDeadOldest, sqlTimerAdvance, sqlUsage,
 }
 
 func (s *Store) openWriter() (_ *writer, err error) {
@@ -160,7 +162,7 @@ func (w *writer) sessions(g *group) error {
 			if subs == nil {
 				subs = []byte{}
 			}
-			err = w.run(sqlSession, int64(o.id), r.Client, r.User, int64(r.Epoch), int64(r.Expiry), unixNanos(r.Disconnected), subs, append([]byte{}, r.Will...))
+			err = w.run(sqlSession, int64(o.id), r.Client, r.User, int64(r.Epoch), int64(r.Expiry), unixNanos(w.s.steadyOf(r.Disconnected)), subs, append([]byte{}, r.Will...))
 		}
 		if err != nil {
 			return fmt.Errorf("write session: %w", err)
@@ -304,13 +306,13 @@ func (w *writer) usage(g *group) error {
 }
 
 func usageArgs(k usageKey, t *usage.Totals) []any {
-	args := make([]any, 0, 18)
+	args := make([]any, 0, 20)
 	args = append(args, k.minute, k.function, k.version)
 	for _, n := range t.Outcomes {
 		args = append(args, n)
 	}
 	return append(args, clamp(t.Fuel), clamp(t.DurationNanos), clamp(t.MemoryByteMillis),
-		t.ColdStarts, clamp(t.BytesIn), clamp(t.BytesOut), clamp(t.BytesWritten))
+		t.ColdStarts, clamp(t.BytesIn), clamp(t.BytesOut), clamp(t.BytesWritten), t.TimeEstimated, t.TimeUnknown)
 }
 
 // clamp keeps sums of two rows within SQLite's integers.

@@ -12,6 +12,7 @@ import (
 	"math/bits"
 	"time"
 
+	"github.com/headgate-io/headgate/event"
 	"github.com/headgate-io/headgate/function"
 )
 
@@ -29,6 +30,8 @@ type Record struct {
 	// MemoryBytes is the linear memory of the instance.
 	MemoryBytes uint64
 	ColdStart   bool
+	// Trust is how far At can be relied on.
+	Trust event.Trust
 	// BytesIn is the event's data, BytesOut the payloads of publishes,
 	// enqueues, invokes and the result, BytesWritten keys and values written
 	// to the state.
@@ -68,6 +71,9 @@ type Totals struct {
 	// milliseconds, each attempt rounded up. 1 GB-s (decimal) is 10¹² of it.
 	MemoryByteMillis uint64
 	ColdStarts       uint64
+	// TimeEstimated and TimeUnknown count attempts whose minute comes from a
+	// clock that was not synchronised.
+	TimeEstimated, TimeUnknown uint64
 	// BytesIn, BytesOut and BytesWritten are as in Record.
 	BytesIn, BytesOut, BytesWritten uint64
 }
@@ -112,6 +118,12 @@ func (t *Totals) Add(r *Record) {
 	if r.ColdStart {
 		t.ColdStarts++
 	}
+	switch r.Trust {
+	case event.TimeUnknown:
+		t.TimeUnknown++
+	case event.TimeEstimated:
+		t.TimeEstimated++
+	}
 	add(&t.BytesIn, r.BytesIn)
 	add(&t.BytesOut, r.BytesOut)
 	add(&t.BytesWritten, r.BytesWritten)
@@ -126,6 +138,8 @@ func (t *Totals) Merge(other *Totals) {
 	add(&t.DurationNanos, other.DurationNanos)
 	add(&t.MemoryByteMillis, other.MemoryByteMillis)
 	add(&t.ColdStarts, other.ColdStarts)
+	add(&t.TimeEstimated, other.TimeEstimated)
+	add(&t.TimeUnknown, other.TimeUnknown)
 	add(&t.BytesIn, other.BytesIn)
 	add(&t.BytesOut, other.BytesOut)
 	add(&t.BytesWritten, other.BytesWritten)

@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/headgate-io/headgate/event"
 	"github.com/headgate-io/headgate/function"
 	"github.com/headgate-io/headgate/sync/usage"
 	"pgregory.net/rapid"
@@ -51,6 +52,7 @@ func TestMergeIsAddition(t *testing.T) {
 				Duration:     time.Duration(rapid.Int64Range(0, math.MaxInt64).Draw(t, "duration")),
 				MemoryBytes:  rapid.Uint64Range(0, 1<<40).Draw(t, "memory"),
 				ColdStart:    rapid.Bool().Draw(t, "cold"),
+				Trust:        event.Trust(rapid.IntRange(0, 2).Draw(t, "trust")),
 				BytesWritten: rapid.Uint64Range(0, 1<<40).Draw(t, "written"),
 			}
 		}), 1, 20).Draw(t, "records")

@@ -177,6 +177,10 @@ type Usage struct {
 	BytesIn      uint64            `json:"bytes_in"`
 	BytesOut     uint64            `json:"bytes_out"`
 	BytesWritten uint64            `json:"bytes_written"`
+	// TimeEstimated and TimeUnknown count requests whose minute comes from a
+	// clock that was not synchronised.
+	TimeEstimated uint64 `json:"time_estimated,omitempty"`
+	TimeUnknown   uint64 `json:"time_unknown,omitempty"`
 }
 
 // Device is an MQTT client with credentials.
@@ -264,6 +268,22 @@ type DeadLetterChoice struct {
 // DeadLettersDone says how many dead letters were redriven or dropped.
 type DeadLettersDone struct {
 	Letters int `json:"letters"`
+}
+
+// Clock is the gateway's idea of the time.
+type Clock struct {
+	Time  time.Time `json:"time"`
+	Trust string    `json:"trust" enum:"unknown,estimated,synchronised"`
+	// Correction is what is added to the machine's own clock.
+	Correction   time.Duration `json:"correction_ns,omitempty"`
+	JumpsForward uint64        `json:"jumps_forward"`
+	JumpsBack    uint64        `json:"jumps_back"`
+	LastJump     time.Duration `json:"last_jump_ns,omitempty"`
+}
+
+// SetClock confirms the time.
+type SetClock struct {
+	Time time.Time `json:"time"`
 }
 
 // About says which gateway this is.
