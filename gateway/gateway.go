@@ -92,7 +92,7 @@ func New(ctx context.Context, cfg config.Config, log *slog.Logger) (_ *Gateway, 
 			err = errors.Join(err, g.close(context.WithoutCancel(ctx)))
 		}
 	}()
-	if err := makeStateDir(cfg.StateDir); err != nil {
+	if err := makeStateDir(cfg.StateDir, log); err != nil {
 		return nil, err
 	}
 	if err := g.openStore(ctx); err != nil {

@@ -2,6 +2,7 @@ package gateway_test
 
 import (
 	"context"
+	"log/slog"
 	"net/http"
 	"strings"
 	"testing"
@@ -167,7 +168,7 @@ func TestOperatorsKeepToMaxPacket(t *testing.T) {
 func TestOneGatewayPerStateDir(t *testing.T) {
 	dir := t.TempDir()
 	r := start(t, dir)
-	g, err := gateway.New(t.Context(), r.cfg, nil)
+	g, err := gateway.New(t.Context(), r.cfg, slog.New(slog.DiscardHandler))
 	if err == nil {
 		err = g.Run(t.Context())
 	}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"maps"
 	"math"
 	"net"
@@ -172,10 +173,22 @@ func (g *Gateway) certStats() certs.Stats {
 	return sum
 }
 
-// makeStateDir makes the folder that holds everything the gateway keeps.
-func makeStateDir(dir string) error {
+// makeStateDir makes the folder that holds everything the gateway keeps. One
+// that everybody may write to is refused: whoever can replace the database or
+// the socket is the gateway.
+func makeStateDir(dir string, log *slog.Logger) error {
 	if err := os.MkdirAll(dir, 0o750); err != nil {
 		return fmt.Errorf("state_dir: %w: name another with --state-dir, or make it writable for this user", err)
+	}
+	info, err := os.Stat(dir)
+	if err != nil {
+		return fmt.Errorf("state_dir: %w", err)
+	}
+	switch perm := info.Mode().Perm(); {
+	case perm&0o002 != 0:
+		return fmt.Errorf("state_dir: everybody on this machine may write to %s: chmod o-rwx it, or name another with --state-dir", dir)
+	case perm&0o005 != 0:
+		log.Warn("everybody on this machine may look into state_dir: chmod o-rwx it", "state_dir", dir)
 	}
 	return nil
 }

@@ -153,7 +153,7 @@ var hostBodies = map[string]func(h hostCall, s []uint64){
 	"invoke": func(h hostCall, s []uint64) {
 		s[0] = errno(h.in.calls.Invoke(h.bytes(s[0], s[1]), h.bytes(s[2], s[3])))
 	},
-	"metric":      func(h hostCall, s []uint64) { h.in.calls.Metric(h.bytes(s[0], s[1]), float(s[2])) },
+	"metric": func(h hostCall, s []uint64) { h.in.calls.Metric(h.bytes(s[0], s[1]), float(s[2])) },
 	"secret": func(h hostCall, s []uint64) {
 		v, e := h.in.calls.Secret(h.bytes(s[0], s[1]))
 		h.give(s, s[2], s[3], v, e)

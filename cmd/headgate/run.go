@@ -83,13 +83,16 @@ func (a *app) runCommand() *cobra.Command {
 // runGateway runs a gateway until ctx ends. SIGHUP makes it read its
 // certificates and its token file again.
 func runGateway(ctx context.Context, cfg config.Config, log *slog.Logger) error {
+	reload := make(chan os.Signal, 1)
+	signal.Notify(reload, syscall.SIGHUP)
+	defer signal.Stop(reload)
 	for {
 		opened := time.Now()
 		g, err := gateway.New(ctx, cfg, log)
 		if err != nil {
 			return err
 		}
-		err = runOnce(ctx, g, log)
+		err = runOnce(ctx, g, reload, log)
 		if !errors.Is(err, gateway.ErrReopen) || ctx.Err() != nil {
 			return err
 		}
@@ -104,10 +107,8 @@ func runGateway(ctx context.Context, cfg config.Config, log *slog.Logger) error 
 	}
 }
 
-// runOnce runs one gateway and passes SIGHUP on to it.
-func runOnce(ctx context.Context, g *gateway.Gateway, log *slog.Logger) error {
-	reload := make(chan os.Signal, 1)
-	signal.Notify(reload, syscall.SIGHUP)
+// runOnce runs one gateway and has it reload when it is told to.
+func runOnce(ctx context.Context, g *gateway.Gateway, reload <-chan os.Signal, log *slog.Logger) error {
 	ended := make(chan struct{})
 	var reloading sync.WaitGroup
 	reloading.Go(func() {
@@ -124,7 +125,6 @@ func runOnce(ctx context.Context, g *gateway.Gateway, log *slog.Logger) error {
 	})
 	defer reloading.Wait()
 	defer close(ended)
-	defer signal.Stop(reload)
 	return g.Run(ctx)
 }
 

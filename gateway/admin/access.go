@@ -2,9 +2,7 @@ package admin
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"math"
 	"net"
@@ -208,9 +206,6 @@ func (s *Server) refuseUnlisted(w http.ResponseWriter, pattern string) {
 
 // answer lets the API answer, and writes down who changed what.
 func (s *Server) answer(w http.ResponseWriter, r *http.Request, pattern, who string) {
-	if r.ContentLength != 0 {
-		r.Body = &timedBody{ReadCloser: r.Body, control: http.NewResponseController(w)}
-	}
 	if pattern == "" || r.Method == http.MethodGet || r.Method == http.MethodHead {
 		s.mux.ServeHTTP(w, r)
 		return
@@ -222,22 +217,6 @@ func (s *Server) answer(w http.ResponseWriter, r *http.Request, pattern, who str
 		level = slog.LevelDebug
 	}
 	s.deps.Logger.Log(r.Context(), level, "admin change", "who", who, "method", r.Method, "path", r.URL.Path, "status", rec.status, "remote", r.RemoteAddr)
-}
-
-// timedBody takes the deadline for a request's body away once the body is
-// there: the answer may take as long as it takes.
-type timedBody struct {
-	io.ReadCloser
-	control *http.ResponseController
-}
-
-// Read reads the body.
-func (b *timedBody) Read(p []byte) (int, error) {
-	n, err := b.ReadCloser.Read(p)
-	if errors.Is(err, io.EOF) {
-		_ = b.control.SetReadDeadline(time.Time{}) // a connection that is gone has none
-	}
-	return n, err
 }
 
 // statusRecorder remembers what was answered.

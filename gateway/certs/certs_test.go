@@ -56,7 +56,7 @@ func start(t *testing.T, min uint16, change func(*config.TLS)) *rig {
 			if err != nil {
 				return
 			}
-			served.Go(func() { _, _ = io.Copy(c, c); c.Close() })
+			served.Go(func() { _, _ = io.Copy(c, c); _ = c.Close() })
 		}
 	})
 	t.Cleanup(func() { l.Close(); served.Wait() })
@@ -69,7 +69,7 @@ func (r *rig) dial(max uint16, client ...tls.Certificate) (*tls.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	r.Cleanup(func() { c.Close() })
+	r.Cleanup(func() { _ = c.Close() })
 	return c, speak(c)
 }
 
@@ -164,7 +164,7 @@ func TestRevokedCertificate(t *testing.T) {
 			if err != nil {
 				return err
 			}
-			defer c.Close()
+			defer func() { _ = c.Close() }()
 			return speak(c)
 		}
 		if err := errors.Join(dial(good), dial(bad)); err != nil {
@@ -225,7 +225,7 @@ func TestVersions(t *testing.T) {
 				t.Errorf("at least %x: %x: %v", c.min, version, err)
 			}
 			if err == nil {
-				conn.Close()
+				_ = conn.Close()
 			}
 		}
 	}

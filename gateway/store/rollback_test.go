@@ -258,3 +258,18 @@ func TestDedupeWindow(t *testing.T) {
 		}
 	}
 }
+
+// TestDuplicatesAreTheSendersOwn: an id that one sender has used suppresses
+// nothing of another, however the names run into each other.
+func TestDuplicatesAreTheSendersOwn(t *testing.T) {
+	s := open(t, dbPath(t))
+	mustSeal(t, s, &store.Unit{Dedupe: store.NewDedupeKey("mallory", "/soil", "1")})
+	for _, k := range [][3]string{{"soil-3", "/soil", "1"}, {"", "/soil", "1"}, {"mallor", "y/soil", "1"}, {"mallory/", "soil", "1"}, {"mallory", "/soil1", ""}} {
+		if _, seen := s.Seen(store.NewDedupeKey(k[0], k[1], k[2])); seen {
+			t.Errorf("%q is taken for the one of mallory", k)
+		}
+	}
+	if err := seal(t, s, &store.Unit{Dedupe: store.NewDedupeKey("mallory", "/soil", "1")}); !errors.Is(err, store.ErrDuplicate) {
+		t.Errorf("again: %v", err)
+	}
+}

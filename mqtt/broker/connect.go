@@ -281,10 +281,12 @@ func (c *conn) holdBack(ctx context.Context, began time.Time) {
 	}
 }
 
+// expand fills in the names. What is no filter then allows nothing: a # that is
+// not at the end must not stand for everything.
 func expand(filters []string, client, user string) []string {
 	out := make([]string, 0, len(filters))
 	for _, f := range filters {
-		if s, ok := topic.Substitute(f, client, user); ok {
+		if s, ok := topic.Substitute(f, client, user); ok && topic.DefaultLimits.CheckFilter(s) == nil {
 			out = append(out, s)
 		}
 	}

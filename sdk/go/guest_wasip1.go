@@ -123,6 +123,7 @@ func randomRead(dst []byte)        { hostRandom(ptr(dst), size(dst)) }
 func configRead(k, dst []byte) int32 {
 	return hostConfig(ptr(k), size(k), ptr(dst), size(dst))
 }
+
 func secretRead(k, dst []byte) int32 {
 	return hostSecret(ptr(k), size(k), ptr(dst), size(dst))
 }

@@ -21,8 +21,8 @@ type Test struct {
 	Config map[string]string // JSON values
 	// Secrets are those that the manifest declares and that are set.
 	Secrets map[string][]byte
-	State  map[string][]byte
-	Now    time.Time
+	State   map[string][]byte
+	Now     time.Time
 }
 
 // Message is something that the handler published, enqueued or invoked.

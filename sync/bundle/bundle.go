@@ -20,6 +20,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
 	"slices"
 
@@ -170,6 +171,12 @@ func checkFiles(h Header, entries []entry) (map[string][]byte, error) {
 	files := make(map[string][]byte, len(entries))
 	for _, e := range entries {
 		name := e.name[len(filePrefix):]
+		if !fs.ValidPath(name) { // nothing writes them out today; nothing may be led astray tomorrow
+			return nil, fmt.Errorf("%w: file %q: its name leads elsewhere", ErrMalformed, name)
+		}
+		if _, twice := files[name]; twice {
+			return nil, fmt.Errorf("%w: file %q is there twice", ErrMalformed, name)
+		}
 		want, listed := h.Files[name]
 		sum := sha256.Sum256(e.content)
 		if !listed || hex.EncodeToString(sum[:]) != want {
