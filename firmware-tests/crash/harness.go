@@ -18,14 +18,12 @@ const publishers = 8
 // harness is one gateway, killed again and again, its publishers, and the
 // subscribers that are mostly away.
 type harness struct {
-	plan        plan
-	dir         string
-	random      *rand.Rand
-	gateway     *gateway
-	publishers  []*observer.Publisher
-	subscribers []*observer.Subscriber
-	result      *result
-	step        fault.Step // that the running process was told to end at
+	plan   plan
+	dir    string
+	random *rand.Rand
+	judge  observer.Judge
+	result *result
+	step   fault.Step // that the running process was told to end at
 }
 
 // plan is what a trial does.
@@ -50,7 +48,7 @@ func (h *harness) run(ctx context.Context) error {
 		if err := h.round(ctx); err != nil {
 			return errors.Join(fmt.Errorf("after kill %d: %w", h.result.total(), err), h.stop())
 		}
-		if len(h.result.violations) > 0 {
+		if len(h.judge.Violations) > 0 {
 			h.tally()
 			return h.stop()
 		}
@@ -61,20 +59,21 @@ func (h *harness) run(ctx context.Context) error {
 }
 
 func (h *harness) stop() error {
-	if h.gateway == nil {
+	if h.judge.Gateway == nil {
 		return nil
 	}
-	return h.gateway.Kill()
+	return h.judge.Gateway.Kill()
 }
 
 func (h *harness) tally() {
-	for _, p := range h.publishers {
+	h.result.violations = h.judge.Violations
+	for _, p := range h.judge.Publishers {
 		h.result.sent += p.Sent
 		h.result.redelivered += p.Redelivered
 		h.result.acknowledged += len(p.Acknowledged())
 		h.result.events += p.Events()
 	}
-	for _, s := range h.subscribers {
+	for _, s := range h.judge.Subscribers {
 		for _, r := range s.Received() {
 			h.result.delivered += len(r.Times)
 		}
@@ -84,35 +83,30 @@ func (h *harness) tally() {
 // prepare starts the gateway for the first time, with its devices and
 // functions, and lets the subscribers subscribe and go.
 func (h *harness) prepare(ctx context.Context) (err error) {
-	h.gateway, err = newGateway(h.plan.binary, h.dir)
+	h.judge.Gateway, err = observer.NewGateway(h.plan.binary, h.dir)
 	if err != nil {
 		return err
 	}
 	if h.plan.fault != "" {
-		h.gateway.Env = []string{"HEADGATE_FAULT=" + string(h.plan.fault)}
+		h.judge.Gateway.Env = []string{"HEADGATE_FAULT=" + string(h.plan.fault)}
 	}
-	if err := h.gateway.Start(ctx); err != nil {
+	if err := h.judge.Gateway.Start(ctx); err != nil {
 		return err
 	}
-	for i := range publishers {
-		name := fmt.Sprintf("pub-%d", i)
-		p := observer.NewPublisher(name, "count/"+name, byte(1+i%2))
-		if p.Password, err = h.gateway.AddDevice(ctx, name, []string{p.Topic}, nil); err != nil {
-			return err
-		}
-		h.publishers = append(h.publishers, p)
+	if h.judge.Publishers, err = observer.AddPublishers(ctx, h.judge.Gateway, publishers); err != nil {
+		return err
 	}
 	for i := range 2 {
 		s := observer.NewSubscriber(fmt.Sprintf("sub-%d", i), byte(1+i), "count/+", "out/+")
-		if s.Password, err = h.gateway.AddDevice(ctx, s.Name, nil, s.Filters); err != nil {
+		if s.Password, err = h.judge.Gateway.AddDevice(ctx, s.Name, nil, s.Filters); err != nil {
 			return err
 		}
 		if err := h.subscribe(ctx, s); err != nil {
 			return err
 		}
-		h.subscribers = append(h.subscribers, s)
+		h.judge.Subscribers = append(h.judge.Subscribers, s)
 	}
-	return observer.Deploy(ctx, h.gateway.Gateway)
+	return observer.Deploy(ctx, h.judge.Gateway)
 }
 
 // subscribe lets a subscriber subscribe and go. With a fault its device may
@@ -120,7 +114,7 @@ func (h *harness) prepare(ctx context.Context) (err error) {
 func (h *harness) subscribe(ctx context.Context, s *observer.Subscriber) (err error) {
 	defer s.Disconnect()
 	for range 20 {
-		if err = s.Connect(ctx, h.gateway.Address); err == nil || h.plan.fault == "" {
+		if err = s.Connect(ctx, h.judge.Gateway.Address); err == nil || h.plan.fault == "" {
 			return err
 		}
 		s.Disconnect()
@@ -142,21 +136,21 @@ func (h *harness) round(ctx context.Context) error {
 	if err := h.kill(); err != nil {
 		return err
 	}
-	for _, p := range h.publishers {
+	for _, p := range h.judge.Publishers {
 		h.recognised(p.Client)
 	}
-	for _, s := range h.subscribers {
+	for _, s := range h.judge.Subscribers {
 		h.recognised(s.Client)
 	}
 	for {
 		h.arm()
 		err := h.look(ctx, fmt.Sprintf("after kill %d", h.result.total()))
-		if err == nil || h.step == "" || !h.gateway.Ended() && !errors.Is(err, rig.ErrEnded) {
+		if err == nil || h.step == "" || !h.judge.Gateway.Ended() && !errors.Is(err, rig.ErrEnded) {
 			return err
 		}
 		// It came to its step while it recovered.
 		h.result.kills[h.step]++
-		if err := h.gateway.Kill(); err != nil && !errors.Is(err, rig.ErrEnded) {
+		if err := h.judge.Gateway.Kill(); err != nil && !errors.Is(err, rig.ErrEnded) {
 			return err
 		}
 	}
@@ -164,13 +158,13 @@ func (h *harness) round(ctx context.Context) error {
 
 func (h *harness) recognised(c observer.Client) {
 	if errors.Is(c.Err, observer.ErrForgotten) {
-		h.violate("kill %d: %s: %v", h.result.total(), c.Name, c.Err)
+		h.judge.Violate("kill %d: %s: %v", h.result.total(), c.Name, c.Err)
 	}
 }
 
 // kill ends the process, where it has not ended itself, and the connections.
 func (h *harness) kill() error {
-	err := h.gateway.Kill()
+	err := h.judge.Gateway.Kill()
 	switch {
 	case h.step != "" && errors.Is(err, rig.ErrEnded):
 		h.result.kills[h.step]++
@@ -184,10 +178,10 @@ func (h *harness) kill() error {
 }
 
 func (h *harness) disconnect() {
-	for _, p := range h.publishers {
+	for _, p := range h.judge.Publishers {
 		p.Disconnect()
 	}
-	for _, s := range h.subscribers {
+	for _, s := range h.judge.Subscribers {
 		s.Disconnect()
 	}
 }
@@ -199,76 +193,76 @@ func (h *harness) arm() {
 	if h.plan.seeded == "" || h.plan.fault != "" {
 		return
 	}
-	h.gateway.Binary, h.gateway.Env = h.plan.binary, nil
+	h.judge.Gateway.Binary, h.judge.Gateway.Env = h.plan.binary, nil
 	if h.result.total()%3 == 0 {
 		return
 	}
 	h.step = fault.Steps[h.result.armed%len(fault.Steps)]
 	h.result.armed++
-	h.gateway.Binary = h.plan.seeded
-	h.gateway.Env = []string{fmt.Sprintf("HEADGATE_CRASH_AT=%s:%d", h.step, 1+h.random.IntN(1<<h.random.IntN(9)))}
+	h.judge.Gateway.Binary = h.plan.seeded
+	h.judge.Gateway.Env = []string{fmt.Sprintf("HEADGATE_CRASH_AT=%s:%d", h.step, 1+h.random.IntN(1<<h.random.IntN(9)))}
 }
 
 // look starts the gateway and compares.
 func (h *harness) look(ctx context.Context, when string) error {
-	if err := h.gateway.Start(ctx); err != nil {
+	if err := h.judge.Gateway.Start(ctx); err != nil {
 		return err
 	}
-	if err := h.gateway.Drain(ctx, time.Minute); err != nil {
+	if err := h.judge.Gateway.Drain(ctx, time.Minute); err != nil {
 		return err
 	}
-	return h.check(ctx, when, false)
+	return h.judge.Check(ctx, when, false)
 }
 
 // finish redelivers what is still unacknowledged, lets the subscribers take
 // all they have coming, and looks a last time.
 func (h *harness) finish(ctx context.Context) error {
-	if err := h.gateway.Kill(); err != nil && !errors.Is(err, rig.ErrEnded) {
+	if err := h.judge.Gateway.Kill(); err != nil && !errors.Is(err, rig.ErrEnded) {
 		return err
 	}
 	h.step = ""
-	h.gateway.Binary = h.plan.binary
+	h.judge.Gateway.Binary = h.plan.binary
 	if h.plan.fault == "" {
-		h.gateway.Env = nil
+		h.judge.Gateway.Env = nil
 	}
-	if err := h.gateway.Start(ctx); err != nil {
+	if err := h.judge.Gateway.Start(ctx); err != nil {
 		return err
 	}
 	publishing, stop := context.WithTimeout(ctx, time.Minute)
 	defer stop()
 	var wg sync.WaitGroup
-	for _, p := range h.publishers {
-		wg.Go(func() { p.Run(publishing, h.gateway.Address, true) })
+	for _, p := range h.judge.Publishers {
+		wg.Go(func() { p.Run(publishing, h.judge.Gateway.Address, true) })
 	}
 	wg.Wait()
-	for _, p := range h.publishers {
+	for _, p := range h.judge.Publishers {
 		if n := p.Unacknowledged(); n > 0 {
-			h.violate("%s: %d events were never acknowledged, though the gateway stayed up (%v)", p.Name, n, p.Err)
+			h.judge.Violate("%s: %d events were never acknowledged, though the gateway stayed up (%v)", p.Name, n, p.Err)
 		}
 	}
-	if err := h.gateway.Drain(ctx, time.Minute); err != nil {
+	if err := h.judge.Gateway.Drain(ctx, time.Minute); err != nil {
 		return err
 	}
-	for _, s := range h.subscribers {
-		if err := s.Connect(publishing, h.gateway.Address); err != nil {
-			h.violate("%s: at the end: %v", s.Name, err)
+	for _, s := range h.judge.Subscribers {
+		if err := s.Connect(publishing, h.judge.Gateway.Address); err != nil {
+			h.judge.Violate("%s: at the end: %v", s.Name, err)
 			continue
 		}
 		s.Quiet(publishing, 2*time.Second)
 	}
 	h.disconnect()
-	h.judgeSubscribers()
-	return h.check(ctx, "at the end", true)
+	h.judge.CheckSubscribers()
+	return h.judge.Check(ctx, "at the end", true)
 }
 
 // publish runs every publisher until ctx ends or the gateway does, while some
 // subscribers come and take.
 func (h *harness) publish(ctx context.Context, settle bool) {
 	var wg sync.WaitGroup
-	for _, p := range h.publishers {
-		wg.Go(func() { p.Run(ctx, h.gateway.Address, settle) })
+	for _, p := range h.judge.Publishers {
+		wg.Go(func() { p.Run(ctx, h.judge.Gateway.Address, settle) })
 	}
-	for _, s := range h.subscribers {
+	for _, s := range h.judge.Subscribers {
 		needed := h.step == fault.Delivered || h.step == fault.Acknowledged
 		if !needed && h.random.IntN(2) == 0 {
 			continue
@@ -276,12 +270,8 @@ func (h *harness) publish(ctx context.Context, settle bool) {
 		wait := time.Duration(h.random.IntN(100)) * time.Millisecond
 		wg.Go(func() {
 			time.Sleep(wait)
-			s.Err = s.Connect(ctx, h.gateway.Address)
+			s.Err = s.Connect(ctx, h.judge.Gateway.Address)
 		})
 	}
 	wg.Wait()
-}
-
-func (h *harness) violate(format string, args ...any) {
-	h.result.violations = append(h.result.violations, fmt.Sprintf(format, args...))
 }

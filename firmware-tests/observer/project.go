@@ -3,6 +3,7 @@ package observer
 import (
 	"context"
 	"embed"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -57,4 +58,23 @@ func (s *Seen) Distinct() (n int) {
 		n += r[1] - r[0] + 1
 	}
 	return n
+}
+
+// NewGateway prepares a gateway whose offline sessions may keep all that a
+// trial sends.
+func NewGateway(binary, dir string) (*rig.Gateway, error) {
+	return rig.New(binary, dir, "max_queued_messages: 1000000", "max_queued_bytes: 512MiB", "max_queued_bytes_total: 1GiB")
+}
+
+// AddPublishers makes publishers of QoS 1 and 2 in turn, with their devices.
+func AddPublishers(ctx context.Context, g *rig.Gateway, n int) (list []*Publisher, err error) {
+	for i := range n {
+		name := fmt.Sprintf("pub-%d", i)
+		p := NewPublisher(name, "count/"+name, byte(1+i%2))
+		if p.Password, err = g.AddDevice(ctx, name, []string{p.Topic}, nil); err != nil {
+			return nil, err
+		}
+		list = append(list, p)
+	}
+	return list, nil
 }

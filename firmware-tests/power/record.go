@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"os"
 	"path/filepath"
 	"sync"
@@ -27,7 +26,7 @@ type recording struct {
 
 // record runs a gateway under load and strace.
 func record(ctx context.Context, p plan, dir string) (*recording, error) {
-	g, err := rig.New(p.binary, dir, "max_queued_messages: 1000000", "max_queued_bytes: 512MiB", "max_queued_bytes_total: 1GiB")
+	g, err := observer.NewGateway(p.binary, dir)
 	if err != nil {
 		return nil, err
 	}
@@ -75,20 +74,13 @@ func prepare(ctx context.Context, g *rig.Gateway) ([]*observer.Publisher, error)
 	if err := g.Start(ctx); err != nil {
 		return nil, err
 	}
-	var pubs []*observer.Publisher
-	for i := range publishers {
-		name := fmt.Sprintf("pub-%d", i)
-		p := observer.NewPublisher(name, "count/"+name, byte(1+i%2))
-		var err error
-		if p.Password, err = g.AddDevice(ctx, name, []string{p.Topic}, nil); err != nil {
-			return nil, err
-		}
-		pubs = append(pubs, p)
+	pubs, err := observer.AddPublishers(ctx, g, publishers)
+	if err != nil {
+		return nil, err
 	}
 	// A durable subscriber that never comes back: all that is published is for
 	// it, and stays.
 	s := observer.NewSubscriber(absent, 1, "count/+", "out/+")
-	var err error
 	if s.Password, err = g.AddDevice(ctx, s.Name, nil, s.Filters); err != nil {
 		return nil, err
 	}

@@ -1,0 +1,162 @@
+package observer
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+
+	"github.com/headgate-io/headgate/firmware-tests/rig"
+	"github.com/headgate-io/headgate/gateway/admin/api"
+	"github.com/headgate-io/headgate/gateway/admin/client"
+)
+
+// Judge compares what a gateway knows with the ledgers, and collects what is
+// wrong.
+type Judge struct {
+	Gateway     *rig.Gateway
+	Publishers  []*Publisher
+	Subscribers []*Subscriber
+	Violations  []string
+}
+
+// Violate notes a broken promise.
+func (j *Judge) Violate(format string, args ...any) {
+	j.Violations = append(j.Violations, fmt.Sprintf(format, args...))
+}
+
+// Check compares what the functions kept with the ledgers. At any time every
+// acknowledged event must be there, once; with final, after everything was
+// redelivered, every event.
+func (j *Judge) Check(ctx context.Context, when string, final bool) error {
+	counted := 0
+	for _, p := range j.Publishers {
+		for _, name := range Functions {
+			var s Seen
+			if err := j.state(ctx, name, p.Name, &s); err != nil {
+				return err
+			}
+			j.judge(p, name, when, &s, final)
+			if name == "counter" {
+				counted += s.Count
+			}
+		}
+	}
+	if err := j.checkUsage(ctx, when, counted); err != nil {
+		return err
+	}
+	return j.checkClean(ctx, when)
+}
+
+// state reads one key; one that is not there leaves v alone.
+func (j *Judge) state(ctx context.Context, function, key string, v any) error {
+	var e api.StateEntry
+	err := j.Gateway.Client.Do(ctx, http.MethodGet, "/v1/state/"+function+"/entry?key="+url.QueryEscape(key), nil, &e)
+	var refused *client.Error
+	if errors.As(err, &refused) && refused.Status == http.StatusNotFound {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return json.Unmarshal(e.Value, v)
+}
+
+func (j *Judge) judge(p *Publisher, function, when string, s *Seen, final bool) {
+	for _, n := range p.Acknowledged() {
+		if !s.Has(n) {
+			j.Violate("%s: %s: event %d of %s was acknowledged and is missing", when, function, n, p.Name)
+			return
+		}
+	}
+	if s.Count != s.Distinct() {
+		j.Violate("%s: %s: %d events of %s ran %d times", when, function, s.Distinct(), p.Name, s.Count)
+	}
+	if s.Disorder > 0 {
+		j.Violate("%s: %s: %d events of %s ran out of order", when, function, s.Disorder, p.Name)
+	}
+	if final && s.Distinct() != p.Events() {
+		j.Violate("%s: %s: %d of %d events of %s have an effect", when, function, s.Distinct(), p.Events(), p.Name)
+	}
+}
+
+// checkUsage compares what was metered with what ran: the usage record of an
+// invocation commits with its effects.
+func (j *Judge) checkUsage(ctx context.Context, when string, counted int) error {
+	var rows []api.Usage
+	if err := j.Gateway.Client.Do(ctx, http.MethodGet, "/v1/usage?function=counter", nil, &rows); err != nil {
+		return err
+	}
+	var succeeded uint64
+	for i := range rows {
+		succeeded += rows[i].Requests
+		for _, n := range rows[i].Errors {
+			succeeded -= n
+		}
+	}
+	if succeeded != uint64(counted) {
+		j.Violate("%s: counter: %d invocations have an effect, %d are metered", when, counted, succeeded)
+	}
+	return nil
+}
+
+// checkClean looks for instances that were not clean and for events that were
+// given up.
+func (j *Judge) checkClean(ctx context.Context, when string) error {
+	for _, function := range Functions {
+		dirty := 0
+		if err := j.state(ctx, function, "dirty", &dirty); err != nil {
+			return err
+		}
+		if dirty > 0 {
+			j.Violate("%s: %s: a variable of the guest was %d at the start of an invocation: its instance was not restored", when, function, dirty)
+		}
+	}
+	var dead []api.DeadLetter
+	if err := j.Gateway.Client.Do(ctx, http.MethodGet, "/v1/deadletters", nil, &dead); err != nil {
+		return err
+	}
+	for _, d := range dead {
+		j.Violate("%s: %s: event %s became a dead letter: %s", when, d.Function, d.EventID, d.Error)
+	}
+	return nil
+}
+
+// CheckSubscribers compares what the subscribers got with what was published:
+// everything, in order where the publisher's order is kept, and once where
+// QoS 2 promises it.
+func (j *Judge) CheckSubscribers() {
+	for _, s := range j.Subscribers {
+		got := s.Received()
+		for _, p := range j.Publishers {
+			j.received(s, p.Topic, got[p.Topic], p.Events(), s.QoS == 2 && p.QoS == 2)
+			if n := got[p.Topic].Disorder; n > 0 {
+				j.Violate("%s: %d messages of %s came out of order", s.Name, n, p.Topic)
+			}
+			out := "out/" + p.Name
+			j.received(s, out, got[out], p.Events(), s.QoS == 2)
+		}
+	}
+}
+
+func (j *Judge) received(s *Subscriber, topic string, got Received, events int, once bool) {
+	missing, first, repeated := 0, 0, 0
+	for n := 1; n <= events; n++ {
+		switch times := got.Times[n]; {
+		case times == 0:
+			if missing++; missing == 1 {
+				first = n
+			}
+		case times > 1:
+			repeated++
+		}
+	}
+	if missing > 0 {
+		j.Violate("%s: %d of %d messages of %s never came, the first is %d", s.Name, missing, events, topic, first)
+	}
+	if once && repeated > 0 {
+		j.Violate("%s: %d messages of %s came more than once at QoS 2", s.Name, repeated, topic)
+	}
+}
