@@ -9,8 +9,9 @@ TOOL     := $(GO) tool -modfile=tools/go.mod
 FUZZTIME ?= 10s
 ROUNDS   ?= 50
 CUTS     ?= 600
+SITES    ?= 60
 
-.PHONY: help demo build cross test race lint fmt fuzz bench load e2e crash power test-guests test-arm64 check clean
+.PHONY: help demo build cross test race lint fmt fuzz bench load e2e crash power full-disk test-guests test-arm64 check clean
 
 help: ## Show the targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
@@ -66,6 +67,10 @@ power: ## Cut the power CUTS times: replay what was written without what was not
 	@$(BUILD) -o bin/power ./firmware-tests/power
 	@./bin/power -images $(CUTS) -headgate bin/headgate -seeded bin/headgate-seeded
 
+full-disk: build ## Fill a small tmpfs under the gateway, then let SITES calls of the database fail (needs root, strace, mosquitto-clients)
+	@$(BUILD) -o bin/fulldisk ./firmware-tests/fulldisk
+	@./bin/fulldisk -headgate bin/headgate -sites $(SITES)
+
 test-guests: ## Run the tests that need clang and wasi-libc; a missing toolchain fails
 	HEADGATE_REQUIRE_TOOLCHAINS=1 $(GO) test -count=1 ./sandbox/... ./sdk/... ./examples/...
 
@@ -75,9 +80,10 @@ test-arm64: ## Run the tests of sandbox, store and mqtt as arm64 under qemu-user
 # In check, fuzzing and the demo get a short slice each.
 check: ROUNDS = 200
 check: CUTS = 180
+check: SITES = 15
 check: FUZZTIME = 5s
 check: export HEADGATE_DEMO_SECONDS ?= 30
-check: lint test race test-guests test-arm64 cross e2e crash power fuzz demo ## All of it, as CI does
+check: lint test race test-guests test-arm64 cross e2e crash power full-disk fuzz demo ## All of it, as CI does
 	@test -z "$$(git status --porcelain)" || { git status --short; echo 'the checks changed the tree'; exit 1; }
 
 clean: ## Remove what was built

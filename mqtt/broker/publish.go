@@ -76,7 +76,7 @@ func (c *conn) submit(in *Inbound, owned bool) error {
 	} else if in.id != 0 {
 		c.unacked++
 	}
-	if !in.echo && c.srv.handler != nil && c.srv.count.pendingBytes.Load() > int64(c.srv.cfg.MaxPendingBytesTotal) {
+	if !in.echo && c.srv.handler != nil && (c.srv.count.pendingBytes.Load() > int64(c.srv.cfg.MaxPendingBytesTotal) || c.refusesRest(in)) {
 		c.srv.count.pendingRefused.Add(1)
 		in.released, in.echo, in.code = true, true, QuotaExceeded
 	}
@@ -125,6 +125,13 @@ func (c *conn) submit(in *Inbound, owned bool) error {
 		l.drain(c.routing)
 	}
 	return nil
+}
+
+// refusesRest reports whether a 3.1.1 client has had a message refused: it
+// will send that one again after it has reconnected, and what came behind it
+// has to stay behind it. The caller holds lane.mu.
+func (c *conn) refusesRest(in *Inbound) bool {
+	return in.id != 0 && c.version != 5 && c.refused > 0
 }
 
 // mustWait reports whether the client has to wait for releases before more is

@@ -1,0 +1,156 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// filled fills a small tmpfs under a gateway.
+func filled(ctx context.Context, binary string) (err error) {
+	dir, err := os.MkdirTemp("", "headgate-full-")
+	if err != nil {
+		return err
+	}
+	if err := unix.Mount("headgate", dir, "tmpfs", 0, "size=96m"); err != nil {
+		return errors.Join(fmt.Errorf("mount a tmpfs (this needs root): %w", err), os.Remove(dir))
+	}
+	c, err := newCrowd(ctx, binary, dir)
+	if err == nil {
+		err = errors.Join(c.fill(ctx, dir), c.end())
+	}
+	return errors.Join(err, unix.Unmount(dir, unix.MNT_DETACH), os.Remove(dir))
+}
+
+func (c *crowd) fill(ctx context.Context, dir string) error {
+	g := c.judge.Gateway
+	c.publish(ctx)
+	if err := c.growing(ctx, "before the disk is full"); err != nil {
+		return err
+	}
+	filler := filepath.Join(dir, "filler")
+	size, err := writeFiller(filler)
+	if err != nil {
+		return err
+	}
+	fmt.Printf("%-46s %8d MB\n", "disk filled to the last byte, with", size>>20)
+
+	if err := c.refused(ctx); err != nil {
+		return err
+	}
+	// What was taken before has to settle now: that shrinks.
+	c.rest()
+	if err := g.Drain(ctx, time.Minute); err != nil {
+		return fmt.Errorf("on the full disk: %w", err)
+	}
+	fmt.Printf("%-46s %8s\n", "what waited has settled on the full disk", "yes")
+	if err := c.judge.Check(ctx, "on the full disk", false); err != nil {
+		return err
+	}
+	if err := g.Kill(); err != nil {
+		return err
+	}
+	if err := g.Start(ctx); err != nil {
+		return fmt.Errorf("start on the full disk: %w", err)
+	}
+	fmt.Printf("%-46s %8s\n", "killed, and started on the full disk", "yes")
+	if err := c.judge.Check(ctx, "after a start on the full disk", false); err != nil {
+		return err
+	}
+	c.publish(ctx)
+	if err := c.refused(ctx); err != nil {
+		return err
+	}
+	pid := g.Pid()
+	if err := os.Remove(filler); err != nil {
+		return err
+	}
+	if err := c.growing(ctx, "after there is room"); err != nil {
+		return err
+	}
+	if g.Ended() || g.Pid() != pid {
+		return errors.New("the gateway ended on the way")
+	}
+	fmt.Printf("%-46s %8s\n", "filler removed, publishing goes on by itself", "yes")
+	c.rest()
+	if err := c.settle(ctx, "at the end"); err != nil {
+		return err
+	}
+	fmt.Printf("%-46s %8d\n", "acknowledged events, each there once", c.acknowledged())
+	return c.verdict()
+}
+
+// growing waits until publishers get acknowledgements.
+func (c *crowd) growing(ctx context.Context, when string) error {
+	before := c.acknowledged()
+	const more = 200
+	for range 600 {
+		if c.acknowledged() >= before+more {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
+	return fmt.Errorf("%s: only %d events are acknowledged in 30 s\n%s", when, c.acknowledged()-before, c.judge.Gateway.Log())
+}
+
+// refused waits until a version 5 publisher is told 0x97, Quota exceeded, and
+// the others get no acknowledgements.
+func (c *crowd) refused(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	defer cancel()
+	p := c.judge.Publishers[0]
+	host, port, _ := strings.Cut(c.judge.Gateway.Address, ":")
+	for {
+		out, err := exec.CommandContext(ctx, "mosquitto_pub", "-V", "5", "-h", host, "-p", port, "-i", p.Name+"/v5", "-u", p.Name, "-P", p.Password,
+			"-q", "1", "-t", p.Topic, "-m", `{"n":0}`, "-d").CombinedOutput()
+		if ctx.Err() != nil {
+			return fmt.Errorf("a version 5 publisher is not refused: %w\n%s", err, out)
+		}
+		if strings.Contains(string(out), "RC:151") { // 0x97
+			break
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+	fmt.Printf("%-46s %8s\n", "a version 5 publisher gets", "0x97")
+	before := c.acknowledged()
+	time.Sleep(time.Second)
+	if n := c.acknowledged() - before; n > 0 {
+		return fmt.Errorf("%d events of 3.1.1 publishers were acknowledged on a full disk", n)
+	}
+	fmt.Printf("%-46s %8d\n", "3.1.1 publishers get acknowledgements", 0)
+	return nil
+}
+
+// writeFiller takes all the room there is.
+func writeFiller(path string) (size int64, err error) {
+	f, err := os.Create(path)
+	if err != nil {
+		return 0, err
+	}
+	defer f.Close()
+	for _, block := range []int{1 << 20, 4096, 1} {
+		for {
+			n, err := f.Write(make([]byte, block))
+			size += int64(n)
+			if errors.Is(err, unix.ENOSPC) {
+				break
+			}
+			if err != nil && !errors.Is(err, io.ErrShortWrite) {
+				return size, err
+			}
+		}
+	}
+	return size, nil
+}

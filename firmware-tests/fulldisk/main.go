@@ -1,0 +1,150 @@
+// Command fulldisk shows what a gateway does on a disk without room.
+//
+// First for real: its state is on a small tmpfs, which is filled to the last
+// byte while publishers publish. They must get an error (version 5: 0x97;
+// 3.1.1: no acknowledgement), what settles must go on settling, a killed
+// gateway must start again, and once the filler is gone publishing goes on,
+// without a restart.
+//
+// Then injected: under strace, one write of the database after another fails
+// with "no space left on device" or "I/O error", for a while, in start and
+// work alike. Nothing acknowledged may be gone.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"github.com/headgate-io/headgate/firmware-tests/observer"
+	"github.com/headgate-io/headgate/firmware-tests/rig"
+)
+
+func main() {
+	binary := flag.String("headgate", "bin/headgate", "the gateway's binary")
+	sites := flag.Int("sites", 60, "how many calls of the database to let fail")
+	flag.Parse()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	err := filled(ctx, *binary)
+	if err == nil {
+		err = injected(ctx, *binary, *sites)
+	}
+	stop()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "fulldisk:", err)
+		os.Exit(1)
+	}
+}
+
+// crowd are publishers that connect again and again.
+type crowd struct {
+	judge observer.Judge
+	stop  context.CancelFunc
+	done  chan struct{}
+}
+
+const publishers = 4
+
+// newCrowd starts a gateway for the first time, with functions and publishers.
+func newCrowd(ctx context.Context, binary, dir string) (*crowd, error) {
+	g, err := observer.NewGateway(binary, dir)
+	if err != nil {
+		return nil, err
+	}
+	c := &crowd{judge: observer.Judge{Gateway: g, Refusals: true}}
+	if err := g.Start(ctx); err != nil {
+		return nil, err
+	}
+	if c.judge.Publishers, err = observer.AddPublishers(ctx, g, publishers); err != nil {
+		return nil, errors.Join(err, g.Kill())
+	}
+	if err := observer.Deploy(ctx, g); err != nil {
+		return nil, errors.Join(err, g.Kill())
+	}
+	return c, nil
+}
+
+// publish starts them all; they go on until rest.
+func (c *crowd) publish(ctx context.Context) {
+	ctx, c.stop = context.WithCancel(ctx)
+	c.done = make(chan struct{})
+	left := make(chan struct{}, len(c.judge.Publishers))
+	for _, p := range c.judge.Publishers {
+		go func() {
+			for ctx.Err() == nil {
+				p.Run(ctx, c.judge.Gateway.Address, false)
+				p.Disconnect()
+				select {
+				case <-ctx.Done():
+				case <-time.After(20 * time.Millisecond):
+				}
+			}
+			left <- struct{}{}
+		}()
+	}
+	go func() {
+		for range c.judge.Publishers {
+			<-left
+		}
+		close(c.done)
+	}()
+}
+
+func (c *crowd) rest() {
+	if c.stop != nil {
+		c.stop()
+		<-c.done
+		c.stop = nil
+	}
+}
+
+func (c *crowd) acknowledged() (n int) {
+	for _, p := range c.judge.Publishers {
+		n += len(p.Acknowledged())
+	}
+	return n
+}
+
+// settle redelivers everything and looks a last time.
+func (c *crowd) settle(ctx context.Context, when string) error {
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	for _, p := range c.judge.Publishers {
+		for p.Unacknowledged() > 0 && ctx.Err() == nil {
+			p.Run(ctx, c.judge.Gateway.Address, true)
+			p.Disconnect()
+		}
+		if n := p.Unacknowledged(); n > 0 {
+			c.judge.Violate("%s: %s: %d events are not acknowledged (%v)", when, p.Name, n, p.Err)
+		}
+	}
+	if err := c.judge.Gateway.Drain(ctx, time.Minute); err != nil {
+		return err
+	}
+	return c.judge.Check(ctx, when, true)
+}
+
+// verdict prints the violations.
+func (c *crowd) verdict() error {
+	for _, v := range c.judge.Violations {
+		fmt.Println("  VIOLATION:", v)
+	}
+	if n := len(c.judge.Violations); n > 0 {
+		return fmt.Errorf("%d violations", n)
+	}
+	return nil
+}
+
+// end stops what was started, whatever state it is in.
+func (c *crowd) end() error {
+	c.rest()
+	if err := c.judge.Gateway.Kill(); err != nil && !errors.Is(err, rig.ErrEnded) {
+		return err
+	}
+	return nil
+}
