@@ -91,16 +91,20 @@ func TestRefusedByHandler(t *testing.T) {
 		h := newHolder()
 		cfg := quietConfig()
 		cfg.RefusedLimit = 3
-		_, addr := startServer(t, cfg, Deps{Handler: h})
+		srv, addr := startServer(t, cfg, Deps{Handler: h})
 		pub, _ := connected(t, addr, 4, "pub", nil)
-		for id := range uint16(2) {
-			pub.publish("a", "x", 1, id+1)
-			h.take(t).Release(QuotaExceeded)
-		}
-		pub.quiet() // unacknowledged
-		pub.publish("a", "x", 1, 3)
+		pub.publish("a", "x", 1, 1)
 		h.take(t).Release(QuotaExceeded)
+		pub.quiet() // unacknowledged
+		// What comes behind it must not overtake it: it is refused too, without
+		// the handler.
+		pub.publish("a", "y", 1, 2)
+		pub.quiet()
+		pub.publish("a", "z", 1, 3)
 		pub.expectClosed()
+		if st := srv.Stats(); st.RefusedMessages != 1 || st.PendingRefused != 2 {
+			t.Errorf("%d refused by the handler, %d behind it", st.RefusedMessages, st.PendingRefused)
+		}
 	})
 	t.Run("v3.1.1 time", func(t *testing.T) {
 		h := newHolder()
