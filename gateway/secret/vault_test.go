@@ -233,3 +233,26 @@ func TestFaults(t *testing.T) {
 		t.Errorf("remove nothing: %v", err)
 	}
 }
+
+// BenchmarkSecret opens one secret of 32 bytes, as the host call does.
+func BenchmarkSecret(b *testing.B) {
+	s, err := store.Open(b.Context(), store.Config{Path: filepath.Join(b.TempDir(), "headgate.db")})
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() { _ = s.Close(context.WithoutCancel(b.Context())) })
+	v, err := Open(b.Context(), s, filepath.Join(b.TempDir(), "secret.key"), slog.New(slog.DiscardHandler))
+	if err != nil {
+		b.Fatal(err)
+	}
+	if err := v.Set(b.Context(), "dry", "key", make([]byte, 32)); err != nil {
+		b.Fatal(err)
+	}
+	of := v.For("dry")
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, found, err := of.Secret("key"); !found || err != nil {
+			b.Fatal(err)
+		}
+	}
+}

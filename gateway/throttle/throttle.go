@@ -6,8 +6,8 @@
 // do: from there, only its own failures count. So nobody keeps a device out
 // that is where it always was, by guessing at its name from somewhere else.
 //
-// Every table is bounded. A flood of made-up names pushes out the records with
-// the fewest failures, never those of who fails most.
+// Every table is bounded. A flood of made-up names pushes out records with
+// few failures, not those of who fails most.
 package throttle
 
 import (
@@ -166,17 +166,26 @@ func (g *Guard) Passed(address, identity string) {
 	g.known[pair] = &record{last: now}
 }
 
-// makeRoom drops the record with the fewest failures, the oldest of them,
-// where the table is full.
+// sampled is how many records makeRoom compares: a flood must not make each of
+// its failures cost a walk over the whole table.
+const sampled = 16
+
+// makeRoom drops a record where the table is full: of some taken at random, the
+// one with the fewest failures, the oldest of them. One that has failed more
+// often than the others stays.
 func (g *Guard) makeRoom(t table, now time.Time) {
 	if len(t) < g.cfg.MaxRecords {
 		return
 	}
+	seen := 0
 	var least string
 	for key, r := range t {
 		if l := t[least]; l == nil || g.standing(r, now) < g.standing(l, now) ||
 			g.standing(r, now) == g.standing(l, now) && r.last.Before(l.last) {
 			least = key
+		}
+		if seen++; seen == sampled {
+			break
 		}
 	}
 	delete(t, least)

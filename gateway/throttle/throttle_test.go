@@ -131,3 +131,20 @@ func TestIPv6CountsByNetwork(t *testing.T) {
 		t.Errorf("another network: wait %v", w)
 	}
 }
+
+// BenchmarkFlood records failures of made-up names with every table full, the
+// dearest that a guess can be.
+func BenchmarkFlood(b *testing.B) {
+	g := throttle.New(throttle.Config{})
+	names := make([]string, 1<<16)
+	for i := range names {
+		names[i] = fmt.Sprintf("192.0.%d.%d:1", i>>8, i&255)
+		g.Failed(names[i], names[i])
+	}
+	b.ReportAllocs()
+	i := 0
+	for b.Loop() {
+		g.Failed(names[i&(len(names)-1)], names[i&(len(names)-1)])
+		i++
+	}
+}
