@@ -111,7 +111,7 @@ func New(ctx context.Context, cfg config.Config, log *slog.Logger) (_ *Gateway, 
 	if err != nil {
 		return nil, err
 	}
-	if g.tokens, err = token.Open(ctx, g.store, log, nil); err != nil {
+	if g.tokens, err = token.Open(ctx, g.store, log, g.now); err != nil {
 		return nil, err
 	}
 	if g.vault, err = secret.Open(ctx, g.store, cfg.SecretKeyPath(), log); err != nil {

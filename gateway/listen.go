@@ -80,7 +80,7 @@ const adminListener = "admin"
 
 // secure loads a listener's TLS files and keeps them up to date.
 func (g *Gateway) secure(ctx context.Context, name string, files config.TLS, min uint16) (*certs.Source, error) {
-	source, err := certs.New(name, files, min, g.log)
+	source, err := certs.New(name, files, min, g.now, g.log)
 	if err != nil {
 		return nil, err
 	}

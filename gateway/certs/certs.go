@@ -33,13 +33,14 @@ type Source struct {
 	name  string // of the listener
 	files config.TLS
 	min   uint16
+	now   func() time.Time
 	log   *slog.Logger
 
 	change sync.Mutex // held through a reload; guards seen and failed
 	seen   []stamp
 	failed []stamp // of the last files that were no good, and were reported
 
-	now atomic.Pointer[loaded]
+	current atomic.Pointer[loaded]
 
 	reloads, failures, revoked atomic.Uint64
 }
@@ -53,14 +54,19 @@ type loaded struct {
 }
 
 // New loads the files of the listener called name, which must be good, for
-// clients of at least the TLS version min.
-func New(name string, files config.TLS, min uint16, log *slog.Logger) (*Source, error) {
-	s := &Source{name: name, files: files, min: min, log: log, seen: stamps(files)}
+// clients of at least the TLS version min. Their certificates are judged by now,
+// which on a board without a battery knows better than the machine's clock; nil
+// is time.Now.
+func New(name string, files config.TLS, min uint16, now func() time.Time, log *slog.Logger) (*Source, error) {
+	if now == nil {
+		now = time.Now
+	}
+	s := &Source{name: name, files: files, min: min, now: now, log: log, seen: stamps(files)}
 	l, err := s.load()
 	if err != nil {
 		return nil, err
 	}
-	s.now.Store(l)
+	s.current.Store(l)
 	return s, nil
 }
 
@@ -70,7 +76,7 @@ func (s *Source) Config() *tls.Config {
 	return &tls.Config{
 		MinVersion: s.min,
 		GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) {
-			return s.now.Load().config, nil
+			return s.current.Load().config, nil
 		},
 	}
 }
@@ -115,12 +121,12 @@ func (s *Source) reloadLocked(now []stamp) error {
 		if !slices.Equal(now, s.failed) {
 			s.failed = now
 			s.failures.Add(1)
-			s.log.Error("TLS files are not good: the ones before stay in use", "listener", s.name, "error", err, "expires", s.now.Load().leaf.NotAfter)
+			s.log.Error("TLS files are not good: the ones before stay in use", "listener", s.name, "error", err, "expires", s.current.Load().leaf.NotAfter)
 		}
 		return err
 	}
 	s.seen, s.failed = now, nil
-	s.now.Store(l)
+	s.current.Store(l)
 	s.reloads.Add(1)
 	s.log.Info("TLS files loaded", "listener", s.name, "subject", l.leaf.Subject.String(), "expires", l.leaf.NotAfter)
 	return nil
@@ -139,7 +145,7 @@ func (s *Source) load() (*loaded, error) {
 	if err != nil {
 		return nil, fmt.Errorf("tls.certificate %s, tls.key %s: %w", s.files.Certificate, s.files.Key, err)
 	}
-	l := &loaded{leaf: pair.Leaf, config: &tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: s.min}}
+	l := &loaded{leaf: pair.Leaf, config: &tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: s.min, Time: s.now}}
 	if s.files.ClientCA == "" {
 		return l, nil
 	}
@@ -202,7 +208,7 @@ func (s *Source) loadCRL(l *loaded) error {
 	if !signed {
 		return fmt.Errorf("tls.crl %s: none of the CAs in tls.client_ca has signed it", s.files.CRL)
 	}
-	if !l.crl.NextUpdate.IsZero() && time.Now().After(l.crl.NextUpdate) {
+	if !l.crl.NextUpdate.IsZero() && s.now().After(l.crl.NextUpdate) {
 		s.log.Warn("the revocation list is old: have the CA issue another", "listener", s.name, "file", s.files.CRL, "next_update", l.crl.NextUpdate)
 	}
 	return nil
@@ -254,7 +260,7 @@ func (s *Stats) Add(o Stats) {
 func (s *Source) Stats() Stats {
 	return Stats{
 		Reloads: s.reloads.Load(), Failures: s.failures.Load(), Revoked: s.revoked.Load(),
-		CertificateExpires: s.now.Load().leaf.NotAfter.Unix(),
+		CertificateExpires: s.current.Load().leaf.NotAfter.Unix(),
 	}
 }
 
@@ -275,7 +281,7 @@ type Status struct {
 
 // Status returns it now.
 func (s *Source) Status() Status {
-	l := s.now.Load()
+	l := s.current.Load()
 	st := Status{
 		Listener: s.name, Files: s.files, Subject: l.leaf.Subject.String(),
 		NotBefore: l.leaf.NotBefore, NotAfter: l.leaf.NotAfter,

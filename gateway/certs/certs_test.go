@@ -14,6 +14,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/headgate-io/headgate/gateway/config"
 	"github.com/headgate-io/headgate/internal/testca"
@@ -41,7 +42,7 @@ func start(t *testing.T, min uint16, change func(*config.TLS)) *rig {
 		change(&r.files)
 	}
 	var err error
-	if r.source, err = New("field", r.files, min, slog.New(slog.NewTextHandler(r.log, nil))); err != nil {
+	if r.source, err = New("field", r.files, min, nil, slog.New(slog.NewTextHandler(r.log, nil))); err != nil {
 		t.Fatal(err)
 	}
 	l, err := tls.Listen("tcp", "127.0.0.1:0", r.source.Config())
@@ -250,8 +251,41 @@ func TestFaultsNameTheFile(t *testing.T) {
 		{config.TLS{Certificate: crt, Key: key, ClientCA: junk}, "holds no certificate"},
 		{config.TLS{Certificate: crt, Key: key, ClientCA: caFile, CRL: junk}, "tls.crl " + junk},
 	} {
-		if _, err := New("l", c.files, tls.VersionTLS12, slog.New(slog.DiscardHandler)); err == nil || !strings.Contains(err.Error(), c.want) {
+		if _, err := New("l", c.files, tls.VersionTLS12, nil, slog.New(slog.DiscardHandler)); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("got %v, want %s", err, c.want)
+		}
+	}
+}
+
+// TestTheGatewaysClockCounts: certificates are judged by the time that the
+// gateway knows, not by what a board without a battery thinks after a power cut.
+func TestTheGatewaysClockCounts(t *testing.T) {
+	r := start(t, tls.VersionTLS12, nil)
+	in := func(d time.Duration) time.Time { return time.Now().Add(d) }
+	future := r.ca.Issue("soil-3", func(c *x509.Certificate) { c.NotBefore, c.NotAfter = in(6*time.Hour), in(18*time.Hour) })
+	for _, c := range []struct {
+		now time.Time
+		ok  bool
+	}{{time.Unix(0, 0), false}, {in(0), false}, {in(12 * time.Hour), true}, {in(20 * time.Hour), false}} {
+		source, err := New("field", r.files, tls.VersionTLS12, func() time.Time { return c.now }, slog.New(slog.DiscardHandler))
+		if err != nil {
+			t.Fatal(err)
+		}
+		near, far := net.Pipe()
+		server := tls.Server(far, source.Config())
+		ended := make(chan error, 1)
+		go func() {
+			ended <- server.HandshakeContext(t.Context())
+			_ = far.Close()
+		}()
+		client := tls.Client(near, &tls.Config{
+			RootCAs: r.ca.Pool(), Certificates: []tls.Certificate{future}, ServerName: "127.0.0.1", MaxVersion: tls.VersionTLS12,
+		})
+		_ = client.HandshakeContext(t.Context()) // the server's word counts
+		err = <-ended
+		_ = near.Close()
+		if (err == nil) != c.ok {
+			t.Errorf("at %v: %v", c.now, err)
 		}
 	}
 }
