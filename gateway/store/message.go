@@ -1,9 +1,11 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/headgate-io/headgate/internal/fault"
@@ -14,6 +16,10 @@ var _ broker.MessageStore = (*Store)(nil)
 
 // outKey names a row of outgoing.
 type outKey struct{ session, seq uint64 }
+
+func (k outKey) compare(o outKey) int {
+	return cmp.Or(cmp.Compare(k.session, o.session), cmp.Compare(k.seq, o.seq))
+}
 
 type outChange uint8
 
@@ -300,7 +306,13 @@ func (w *writer) messages(g *group) error {
 			return fmt.Errorf("write message: %w", err)
 		}
 	}
-	for k, o := range g.outgoing {
+	w.keys = w.keys[:0]
+	for k := range g.outgoing {
+		w.keys = append(w.keys, k)
+	}
+	slices.SortFunc(w.keys, outKey.compare) // neighbours share a page
+	for _, k := range w.keys {
+		o := g.outgoing[k]
 		var err error
 		switch o.change {
 		case outInsert:

@@ -19,6 +19,7 @@ type writer struct {
 	conn *sql.Conn
 	stmt map[string]*sql.Stmt
 	buf  []byte
+	keys []outKey
 	file os.FileInfo // what it has open
 }
 
