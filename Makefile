@@ -10,8 +10,9 @@ FUZZTIME ?= 10s
 ROUNDS   ?= 50
 CUTS     ?= 600
 SITES    ?= 60
+MINUTES  ?= 30
 
-.PHONY: help demo build cross test race lint fmt fuzz bench load e2e crash power full-disk test-guests test-arm64 check clean
+.PHONY: help demo build cross test race lint fmt fuzz bench load e2e crash power full-disk soak test-guests test-arm64 check clean
 
 help: ## Show the targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
@@ -71,6 +72,10 @@ full-disk: build ## Fill a small tmpfs under the gateway, then let SITES calls o
 	@$(BUILD) -o bin/fulldisk ./firmware-tests/fulldisk
 	@./bin/fulldisk -headgate bin/headgate -sites $(SITES)
 
+soak: build ## Work and misbehave for MINUTES; memory, goroutines, descriptors and files must stay flat
+	@$(BUILD) -o bin/soak ./firmware-tests/soak
+	@./bin/soak -headgate bin/headgate -minutes $(MINUTES)
+
 test-guests: ## Run the tests that need clang and wasi-libc; a missing toolchain fails
 	HEADGATE_REQUIRE_TOOLCHAINS=1 $(GO) test -count=1 ./sandbox/... ./sdk/... ./examples/...
 
@@ -81,9 +86,10 @@ test-arm64: ## Run the tests of sandbox, store and mqtt as arm64 under qemu-user
 check: ROUNDS = 200
 check: CUTS = 180
 check: SITES = 15
+check: MINUTES = 1
 check: FUZZTIME = 5s
 check: export HEADGATE_DEMO_SECONDS ?= 30
-check: lint test race test-guests test-arm64 cross e2e crash power full-disk fuzz demo ## All of it, as CI does
+check: lint test race test-guests test-arm64 cross e2e crash power full-disk soak fuzz demo ## All of it, as CI does
 	@test -z "$$(git status --porcelain)" || { git status --short; echo 'the checks changed the tree'; exit 1; }
 
 clean: ## Remove what was built

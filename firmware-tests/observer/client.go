@@ -5,6 +5,7 @@
 package observer
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -21,6 +22,8 @@ var ErrForgotten = errors.New("the gateway forgot its session")
 type Client struct {
 	Name     string
 	Password string
+	// User is its device, where that is not its client id.
+	User string
 	// Err is how the last connection ended, nil when it was still open.
 	Err error
 	// Address is the client's end of its newest connection.
@@ -41,7 +44,7 @@ func (c *Client) connect(ctx context.Context, address string) (present bool, err
 	p := packets.NewControlPacket(packets.Connect).(*packets.ConnectPacket)
 	p.ProtocolName, p.ProtocolVersion, p.Keepalive = "MQTT", 4, 60
 	p.ClientIdentifier, p.CleanSession = c.Name, false
-	p.UsernameFlag, p.Username = true, c.Name
+	p.UsernameFlag, p.Username = true, cmp.Or(c.User, c.Name)
 	p.PasswordFlag, p.Password = true, []byte(c.Password)
 	if deadline, ok := ctx.Deadline(); ok {
 		conn.SetDeadline(deadline.Add(time.Second))

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/eclipse/paho.mqtt.golang/packets"
 )
@@ -18,6 +19,8 @@ type Publisher struct {
 	Client
 	Topic string
 	QoS   byte
+	// Pause is between two events, where it is not as fast as it goes.
+	Pause time.Duration
 	// Sent counts PUBLISH packets, Redelivered those with DUP.
 	Sent, Redelivered int
 
@@ -107,6 +110,9 @@ func (p *Publisher) session(ctx context.Context, address string, settle bool) er
 			break
 		}
 		if !settle && p.publishNext() {
+			if p.Pause > 0 {
+				time.Sleep(p.Pause)
+			}
 			continue
 		}
 		select {

@@ -17,6 +17,8 @@ type Subscriber struct {
 	Client
 	Filters []string
 	QoS     byte
+	// Forgets is true for one that keeps no ledger.
+	Forgets bool
 
 	subscribed bool
 
@@ -62,12 +64,7 @@ func (s *Subscriber) Connect(ctx context.Context, address string) error {
 	if s.subscribed {
 		return nil
 	}
-	sub := packets.NewControlPacket(packets.Subscribe).(*packets.SubscribePacket)
-	sub.MessageID, sub.Topics = 1, s.Filters
-	for range s.Filters {
-		sub.Qoss = append(sub.Qoss, s.QoS)
-	}
-	if err := sub.Write(s.conn); err != nil {
+	if err := s.subscribe(); err != nil {
 		return err
 	}
 	select {
@@ -79,6 +76,23 @@ func (s *Subscriber) Connect(ctx context.Context, address string) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	}
+}
+
+// ConnectSilently subscribes and from then on reads nothing.
+func (s *Subscriber) ConnectSilently(ctx context.Context, address string) error {
+	if _, err := s.connect(ctx, address); err != nil {
+		return err
+	}
+	return s.subscribe()
+}
+
+func (s *Subscriber) subscribe() error {
+	sub := packets.NewControlPacket(packets.Subscribe).(*packets.SubscribePacket)
+	sub.MessageID, sub.Topics = 1, s.Filters
+	for range s.Filters {
+		sub.Qoss = append(sub.Qoss, s.QoS)
+	}
+	return sub.Write(s.conn)
 }
 
 func (s *Subscriber) take(packet packets.ControlPacket, granted chan<- error) bool {
@@ -125,6 +139,9 @@ func (s *Subscriber) take(packet packets.ControlPacket, granted chan<- error) bo
 }
 
 func (s *Subscriber) note(p *packets.PublishPacket) {
+	if s.Forgets {
+		return
+	}
 	var body struct{ N int }
 	if json.Unmarshal(p.Payload, &body) != nil {
 		return

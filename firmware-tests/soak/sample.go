@@ -1,0 +1,112 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/headgate-io/headgate/firmware-tests/rig"
+)
+
+// sample is what the gateway takes at one moment.
+type sample struct {
+	resident, goroutines, descriptors, heap, files int64
+}
+
+const header = "   time  resident MB   heap MB  goroutines  descriptors  files MB"
+
+func (s *sample) line(at time.Duration) string {
+	return fmt.Sprintf("%7s %12.1f %9.1f %11d %12d %9.1f", at.Round(time.Second), float64(s.resident)/1e6, float64(s.heap)/1e6,
+		s.goroutines, s.descriptors, float64(s.files)/1e6)
+}
+
+// measure is one that must be flat, but for slack.
+type measure struct {
+	name  string
+	of    func(*sample) int64
+	slack int64
+}
+
+var measures = []measure{
+	{"resident", func(s *sample) int64 { return s.resident }, 8 << 20},
+	{"heap", func(s *sample) int64 { return s.heap }, 4 << 20},
+	{"goroutines", func(s *sample) int64 { return s.goroutines }, 40},
+	{"descriptors", func(s *sample) int64 { return s.descriptors }, 20},
+	{"files", func(s *sample) int64 { return s.files }, 8 << 20},
+}
+
+func median(list []sample, m measure) int64 {
+	values := make([]int64, len(list))
+	for i := range list {
+		values[i] = m.of(&list[i])
+	}
+	slices.Sort(values)
+	return values[len(values)/2]
+}
+
+func takeSample(ctx context.Context, g *rig.Gateway) (s sample, err error) {
+	if s.resident, err = resident(g.Pid()); err != nil {
+		return s, err
+	}
+	open, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", g.Pid()))
+	if err != nil {
+		return s, err
+	}
+	s.descriptors = int64(len(open))
+	err = filepath.WalkDir(filepath.Join(g.Dir, "state"), func(_ string, e os.DirEntry, err error) error {
+		if err != nil || !e.Type().IsRegular() {
+			return nil // it was removed meanwhile
+		}
+		if info, err := e.Info(); err == nil {
+			s.files += info.Size()
+		}
+		return nil
+	})
+	if err != nil {
+		return s, err
+	}
+	var text bytes.Buffer
+	if err := g.Client.Download(ctx, "/metrics", &text); err != nil {
+		return s, err
+	}
+	s.goroutines, s.heap = metric(text.Bytes(), "go_goroutines"), metric(text.Bytes(), "go_memstats_heap_inuse_bytes")
+	if s.goroutines == 0 || s.heap == 0 {
+		return s, fmt.Errorf("/metrics shows %d goroutines and a heap of %d bytes", s.goroutines, s.heap)
+	}
+	return s, nil
+}
+
+func resident(pid int) (int64, error) {
+	f, err := os.Open(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		return 0, err
+	}
+	defer f.Close()
+	for lines := bufio.NewScanner(f); lines.Scan(); {
+		if rest, ok := strings.CutPrefix(lines.Text(), "VmRSS:"); ok {
+			kb, err := strconv.ParseInt(strings.Fields(rest)[0], 10, 64)
+			return kb << 10, err
+		}
+	}
+	return 0, fmt.Errorf("process %d has no VmRSS", pid)
+}
+
+func metric(text []byte, name string) int64 {
+	for line := range strings.Lines(string(text)) {
+		if rest, ok := strings.CutPrefix(line, name+" "); ok {
+			v, err := strconv.ParseFloat(strings.TrimSpace(rest), 64)
+			if err != nil {
+				return 0
+			}
+			return int64(v)
+		}
+	}
+	return 0
+}
