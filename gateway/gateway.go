@@ -26,6 +26,7 @@ import (
 	"github.com/headgate-io/headgate/gateway/store"
 	"github.com/headgate-io/headgate/gateway/tail"
 	"github.com/headgate-io/headgate/gateway/throttle"
+	"github.com/headgate-io/headgate/gateway/timer"
 	"github.com/headgate-io/headgate/gateway/token"
 	"github.com/headgate-io/headgate/gateway/trigger"
 	"github.com/headgate-io/headgate/mqtt/broker"
@@ -41,6 +42,7 @@ type Gateway struct {
 	engine     *sandbox.Engine
 	triggers   *trigger.Table
 	dispatcher *dispatch.Dispatcher
+	timers     *timer.Service
 	registry   *registry.Registry
 	broker     *broker.Server
 	devices    *device.Registry
@@ -133,6 +135,12 @@ func New(ctx context.Context, cfg config.Config, log *slog.Logger) (_ *Gateway, 
 	if err != nil {
 		return nil, err
 	}
+	g.timers, err = timer.New(ctx, timer.Config{
+		Store: g.store, Clock: g.clock.Load(), Target: timer.Dispatch{Dispatcher: g.dispatcher, Clock: g.clock.Load()}, Logger: log,
+	})
+	if err != nil {
+		return nil, err
+	}
 	g.registry = registry.New(registry.Deps{
 		Store: g.store, Engine: g.engine, Dispatcher: g.dispatcher, Triggers: g.triggers, Logger: log,
 		Log: g.logged, Activated: g.replayRetained, Removed: g.removed, Secrets: g.vault.For,
@@ -170,6 +178,7 @@ func (g *Gateway) collect() {
 		metrics.Stats("device_guesses", func() any { return g.deviceGuesses.Stats() }),
 		metrics.Stats("token_guesses", func() any { return g.tokenGuesses.Stats() }),
 		metrics.Stats("certificates", func() any { return g.certStats() }),
+		metrics.Stats("timer", func() any { return g.timers.Stats() }),
 		metrics.Stats("clock", func() any { return g.clock.Load().Stats() }),
 		metrics.Stats("tail", func() any { return g.tailStats() }),
 		metrics.FunctionStates(g.functionStates),
@@ -257,6 +266,9 @@ func (g *Gateway) close(ctx context.Context) error {
 	var errs []error
 	if g.broker != nil {
 		errs = append(errs, g.broker.Close(ctx))
+	}
+	if g.timers != nil {
+		errs = append(errs, g.timers.Close(ctx))
 	}
 	if g.dispatcher != nil {
 		errs = append(errs, g.dispatcher.Close(ctx))
