@@ -4,6 +4,9 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
+
+	paho "github.com/eclipse/paho.mqtt.golang"
 
 	"github.com/headgate-io/headgate/function"
 	"github.com/headgate-io/headgate/gateway/admin/api"
@@ -45,5 +48,44 @@ func TestOnFailureNeedsPermission(t *testing.T) {
 	refused, ok := err.(*client.Error) //nolint:errorlint // it is returned as it is
 	if !ok || refused.Status != http.StatusUnprocessableEntity || !strings.Contains(refused.Detail, "on_failure.topic") {
 		t.Errorf("deployed: %v", err)
+	}
+}
+
+// A subscriber that was away hears of a failure, though the gateway was
+// restarted in between: what tells of it is in the dead letter's commit.
+func TestOnFailureReachesAnAbsentSubscriber(t *testing.T) {
+	dir := t.TempDir()
+	r := start(t, dir)
+	got := make(chan string, 4)
+	connect := func() paho.Client {
+		o := paho.NewClientOptions().AddBroker("tcp://" + r.address).SetClientID("listener").SetCleanSession(false)
+		o.SetDefaultPublishHandler(func(_ paho.Client, m paho.Message) { got <- string(m.Payload()) })
+		c := paho.NewClient(o)
+		if tok := c.Connect(); tok.Wait() && tok.Error() != nil {
+			t.Fatal(tok.Error())
+		}
+		return c
+	}
+	c := connect()
+	if tok := c.Subscribe("alerts/#", 1, nil); tok.Wait() && tok.Error() != nil {
+		t.Fatal(tok.Error())
+	}
+	c.Disconnect(50)
+	r.script("bad", "in", `export default () => { throw new Error("no flow"); };`, func(s *function.Spec) {
+		s.Retry.Attempts, s.OnFailure = 1, function.OnFailure{Topic: "alerts/bad"}
+	})
+	r.publish(api.Message{Topic: "in", Payload: []byte("x"), QoS: 1})
+	r.stop()
+
+	r = start(t, dir)
+	c = connect()
+	defer c.Disconnect(50)
+	select {
+	case p := <-got:
+		if !strings.Contains(p, `"error":"failed: Error: no flow`) {
+			t.Errorf("received %s", p)
+		}
+	case <-time.After(30 * time.Second):
+		t.Error("the absent subscriber never heard of it")
 	}
 }

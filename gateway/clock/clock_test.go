@@ -254,12 +254,12 @@ func BenchmarkNow(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	defer s.Close(context.Background())
+	defer func() { _ = s.Close(context.Background()) }()
 	c, err := clock.New(b.Context(), clock.Config{Memory: s})
 	if err != nil {
 		b.Fatal(err)
 	}
-	defer c.Close(context.Background())
+	defer func() { _ = c.Close(context.Background()) }()
 	b.ReportAllocs()
 	for b.Loop() {
 		c.Now()

@@ -76,6 +76,7 @@ func (t *task) part(u *store.Unit) {
 		if t.stored.Load() {
 			u.Delete = append(u.Delete, &t.row)
 		}
+		t.plan(u) // what tells of it
 	default:
 		t.row.Due, t.row.Error = o.due, clip(errorText(&o.result))
 		t.row.Attempt++

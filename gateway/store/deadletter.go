@@ -338,7 +338,7 @@ func (s *Store) droppedLocked(g *group) {
 }
 
 // lettersDue reports whether expireDead has something to do, without a write.
-func (s *Store) lettersDue() bool {
+func (s *Store) lettersDue(ctx context.Context) bool {
 	s.mu.Lock()
 	over := s.dead.rows > s.cfg.MaxDeadLetters || s.dead.bytes > s.cfg.MaxDeadLetterBytes && s.dead.rows > 1
 	some := s.dead.rows > 0
@@ -348,7 +348,7 @@ func (s *Store) lettersDue() bool {
 	}
 	var due bool
 	// The oldest was the first to die, but for a clock that was set.
-	err := s.reader.db.QueryRow(`SELECT coalesce((SELECT died FROM dead_letter ORDER BY id LIMIT 1) < ?, 0)`, unixMillis(s.cfg.Steady().Add(-s.cfg.MaxDeadLetterAge))).Scan(&due)
+	err := s.reader.db.QueryRowContext(ctx, `SELECT coalesce((SELECT died FROM dead_letter ORDER BY id LIMIT 1) < ?, 0)`, unixMillis(s.cfg.Steady().Add(-s.cfg.MaxDeadLetterAge))).Scan(&due)
 	return err == nil && due
 }
 

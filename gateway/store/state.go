@@ -110,7 +110,7 @@ func (s *Store) Sweep(ctx context.Context) error {
 	if err := s.trimUsage(ctx); err != nil {
 		return err
 	}
-	if s.lettersDue() {
+	if s.lettersDue(ctx) {
 		if err := s.expireDead(ctx); err != nil {
 			return err
 		}
