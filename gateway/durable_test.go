@@ -135,6 +135,7 @@ func TestRetainedSurvivesAKill(t *testing.T) {
 	}
 	pub = join(t, h.addr, "pub", true)
 	pub.publish("r/2", "", 0, true)
+	pub.publish("after", "x", 1, false) // acknowledged: the one before it has been taken
 	h.sync()
 	h = h.crashed()
 	sub = join(t, h.addr, "other", true)

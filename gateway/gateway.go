@@ -20,6 +20,7 @@ import (
 	"github.com/headgate-io/headgate/gateway/config"
 	"github.com/headgate-io/headgate/gateway/device"
 	"github.com/headgate-io/headgate/gateway/dispatch"
+	"github.com/headgate-io/headgate/gateway/memory"
 	"github.com/headgate-io/headgate/gateway/metrics"
 	"github.com/headgate-io/headgate/gateway/registry"
 	"github.com/headgate-io/headgate/gateway/secret"
@@ -63,6 +64,8 @@ type Gateway struct {
 	started   time.Time
 	ready     atomic.Bool
 	listeners addresses
+	memory    *memory.Watch
+	shares    memory.Shares
 	clock     atomic.Pointer[clock.Clock]
 	restored  chan struct{} // a backup lies ready for the next New
 }
@@ -94,6 +97,9 @@ func New(ctx context.Context, cfg config.Config, log *slog.Logger) (_ *Gateway, 
 			err = errors.Join(err, g.close(context.WithoutCancel(ctx)))
 		}
 	}()
+	if err := g.divideMemory(); err != nil {
+		return nil, err
+	}
 	if err := makeStateDir(cfg.StateDir, log); err != nil {
 		return nil, err
 	}
@@ -107,7 +113,7 @@ func New(ctx context.Context, cfg config.Config, log *slog.Logger) (_ *Gateway, 
 		return nil, err
 	}
 	g.engine, err = sandbox.New(ctx, sandbox.Config{
-		CacheDir: filepath.Join(cfg.StateDir, "cache"), MemoryBudget: int64(cfg.Sandbox.Memory),
+		CacheDir: filepath.Join(cfg.StateDir, "cache"), MemoryBudget: g.shares.Instances,
 		Interpreter: cfg.Sandbox.Interpreter, Logger: log,
 	})
 	if err != nil {
@@ -121,15 +127,15 @@ func New(ctx context.Context, cfg config.Config, log *slog.Logger) (_ *Gateway, 
 	}
 	g.deviceGuesses, g.tokenGuesses = throttle.New(throttle.Config{}), throttle.New(throttle.Config{})
 	g.devices = device.New(g.store, deviceOptions(&cfg.MQTT, g.deviceGuesses))
-	g.broker, err = broker.New(brokerConfig(&cfg.MQTT), broker.Deps{
-		Handler: ingress{g}, Authenticator: g.devices, Sessions: g.store, Messages: g.store, Logger: log,
+	g.broker, err = broker.New(brokerConfig(&cfg.MQTT, &g.shares), broker.Deps{
+		Handler: ingress{g}, Authenticator: g.devices, Sessions: g.store, Messages: g.store, Admit: g.memory.Admit, Logger: log,
 	})
 	if err != nil {
 		return nil, err
 	}
 	g.dispatcher, err = dispatch.New(ctx, dispatch.Config{
 		Store: g.store, Router: g.triggers, Outbox: egress{g}, Observer: observer{g}, Logger: log,
-		SpillAfter: time.Duration(cfg.Dispatch.SpillAfter), MaxVolatile: cfg.Dispatch.MaxVolatile,
+		SpillAfter: time.Duration(cfg.Dispatch.SpillAfter), MaxVolatile: cfg.Dispatch.MaxVolatile, MemoryBytes: g.shares.Loaded,
 		Now: g.now, Trust: g.trust, Steady: g.steady, Wall: g.wall,
 	})
 	if err != nil {
@@ -180,6 +186,7 @@ func (g *Gateway) collect() {
 		metrics.Stats("certificates", func() any { return g.certStats() }),
 		metrics.Stats("timer", func() any { return g.timers.Stats() }),
 		metrics.Stats("clock", func() any { return g.clock.Load().Stats() }),
+		metrics.Stats("memory", func() any { return g.memory.Stats() }),
 		metrics.Stats("tail", func() any { return g.tailStats() }),
 		metrics.FunctionStates(g.functionStates),
 	)
@@ -221,6 +228,7 @@ func (g *Gateway) Run(ctx context.Context) (err error) {
 	defer g.background.Wait()
 	group.Go(func() error { return g.admin.ServeLocal(ctx, socket) })
 	group.Go(func() error { return g.watchStore(ctx) })
+	group.Go(func() error { return g.watchMemory(ctx) })
 	group.Go(func() error {
 		if err := g.start(ctx, group); err != nil {
 			return err

@@ -23,6 +23,10 @@ var _ broker.Handler = ingress{}
 // Publish starts the functions whose triggers match. The publisher is released
 // at once when nothing has to be kept, else by the dispatcher, when it is.
 func (i ingress) Publish(in *broker.Inbound) {
+	if !i.g.memory.Admit() {
+		in.Release(broker.QuotaExceeded)
+		return
+	}
 	var to dispatch.Releaser = in
 	if i.g.watchers.any() {
 		to = &watched{in, &in.Message, i.g}

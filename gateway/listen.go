@@ -17,6 +17,7 @@ import (
 	"github.com/headgate-io/headgate/gateway/admin"
 	"github.com/headgate-io/headgate/gateway/certs"
 	"github.com/headgate-io/headgate/gateway/config"
+	"github.com/headgate-io/headgate/gateway/memory"
 	"github.com/headgate-io/headgate/gateway/token"
 	"github.com/headgate-io/headgate/mqtt/broker"
 )
@@ -42,13 +43,16 @@ func (a *addresses) all() map[string]string {
 	return maps.Clone(a.byName)
 }
 
-func brokerConfig(c *config.MQTT) broker.Config {
+func brokerConfig(c *config.MQTT, m *memory.Shares) broker.Config {
 	b := broker.DefaultConfig()
 	b.MaxPacket = int(c.MaxPacket)
 	b.MaxConnections, b.MaxConnectionsPerAddress = c.MaxConnections, c.MaxConnectionsPerAddress
 	b.MaxSessions = max(b.MaxSessions, c.MaxConnections)
 	b.MaxQueuedMessages, b.MaxQueuedBytes = c.MaxQueuedMessages, int(c.MaxQueuedBytes)
-	b.MaxQueuedBytesTotal = int(c.MaxQueuedBytesTotal)
+	b.MaxQueuedBytesTotal, b.MaxBufferedBytesTotal = int(m.Queued), int(m.Buffered)
+	b.MaxRetainedBytes, b.MaxPendingBytesTotal = int(m.Retained), int(m.Pending)
+	b.MaxQueuedBytes = min(b.MaxQueuedBytes, b.MaxQueuedBytesTotal)
+	b.MaxPendingBytes = min(b.MaxPendingBytes, b.MaxPendingBytesTotal)
 	b.PublishRate = int(math.Ceil(float64(c.ClientRate)))
 	b.SysInterval = c.SysInterval.Std()
 	return b

@@ -162,6 +162,12 @@ func (e *Engine) Stats() EngineStats {
 	return s
 }
 
+// Trim frees every idle instance, and the images of functions that have none.
+func (e *Engine) Trim() {
+	for e.evictOne() {
+	}
+}
+
 // evictOne frees the instance that has been idle longest, or the image of a
 // function that has no instance. It reports false when there is neither.
 func (e *Engine) evictOne() bool {

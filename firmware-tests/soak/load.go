@@ -74,7 +74,7 @@ func (l *load) start(ctx context.Context) {
 			s.Disconnect()
 		})
 	}
-	l.every(ctx, 50*time.Millisecond, l.sendGarbage)
+	l.every(ctx, 50*time.Millisecond, func() { l.sendGarbage(ctx) })
 	l.every(ctx, 100*time.Millisecond, func() { l.holdOpen(ctx) })
 	l.every(ctx, 5*time.Second, func() {
 		if observer.Redeploy(ctx, l.judge.Gateway, int(l.deploys.Load())) == nil {
@@ -105,9 +105,13 @@ func (l *load) faults() string {
 		l.bursts.Load(), l.garbage.Load(), l.halfOpen.Load(), l.silent.Load(), l.deploys.Load(), l.devices.Load())
 }
 
+func (l *load) dial(ctx context.Context) (net.Conn, error) {
+	return (&net.Dialer{Timeout: time.Second}).DialContext(ctx, "tcp", l.judge.Gateway.Address)
+}
+
 // sendGarbage connects and sends what is no MQTT.
-func (l *load) sendGarbage() {
-	c, err := net.DialTimeout("tcp", l.judge.Gateway.Address, time.Second)
+func (l *load) sendGarbage(ctx context.Context) {
+	c, err := l.dial(ctx)
 	if err != nil {
 		return
 	}
@@ -126,7 +130,7 @@ func (l *load) sendGarbage() {
 
 // holdOpen connects and says nothing for a while.
 func (l *load) holdOpen(ctx context.Context) {
-	c, err := net.DialTimeout("tcp", l.judge.Gateway.Address, time.Second)
+	c, err := l.dial(ctx)
 	if err != nil {
 		return
 	}

@@ -4,7 +4,9 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -61,13 +63,14 @@ func takeSample(ctx context.Context, g *rig.Gateway) (s sample, err error) {
 	}
 	s.descriptors = int64(len(open))
 	err = filepath.WalkDir(filepath.Join(g.Dir, "state"), func(_ string, e os.DirEntry, err error) error {
-		if err != nil || !e.Type().IsRegular() {
-			return nil // it was removed meanwhile
+		if errors.Is(err, fs.ErrNotExist) { // it was removed meanwhile
+			err = nil
+		} else if err == nil && e.Type().IsRegular() {
+			if info, gone := e.Info(); gone == nil {
+				s.files += info.Size()
+			}
 		}
-		if info, err := e.Info(); err == nil {
-			s.files += info.Size()
-		}
-		return nil
+		return err
 	})
 	if err != nil {
 		return s, err

@@ -26,6 +26,7 @@ type Config struct {
 	Admin    Admin    `yaml:"admin"`
 	Store    Store    `yaml:"store"`
 	Secrets  Secrets  `yaml:"secrets"`
+	Memory   Memory   `yaml:"memory"`
 	Sandbox  Sandbox  `yaml:"sandbox"`
 	Dispatch Dispatch `yaml:"dispatch"`
 }
@@ -111,6 +112,14 @@ type Store struct {
 	// Durability is full (every commit is synced before it is acknowledged)
 	// or relaxed (the last moments before a power cut may be lost).
 	Durability string `yaml:"durability"`
+}
+
+// Memory bounds what the gateway takes of the machine.
+type Memory struct {
+	// Budget is for everything together; 0 is half the machine's memory, or
+	// nearly all that its control group may take. The other bounds of memory
+	// are cut to their shares of it.
+	Budget function.ByteSize `yaml:"budget"`
 }
 
 // Secrets is where the key of the functions' secrets is.

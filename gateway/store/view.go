@@ -305,6 +305,17 @@ func (s *Store) validateLocked(v *View, slot int) error {
 	return nil
 }
 
+// DropCache forgets committed state that is only kept for speed.
+func (s *Store) DropCache() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	keep := s.committed
+	if s.oldestView != nil {
+		keep = min(keep, s.oldestView.begin)
+	}
+	s.overlay.trim(0, keep)
+}
+
 func (s *Store) trimLocked() {
 	if s.overlay.bytes <= s.cfg.CacheBytes {
 		return

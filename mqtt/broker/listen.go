@@ -162,9 +162,10 @@ func (s *Server) admit(addr net.Addr) (release func(), ok bool) {
 	if err != nil {
 		host = addr.String()
 	}
+	may := s.mayConnect == nil || s.mayConnect()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.admitted >= s.cfg.MaxConnections || s.addresses[host] >= s.cfg.MaxConnectionsPerAddress {
+	if !may || s.admitted >= s.cfg.MaxConnections || s.addresses[host] >= s.cfg.MaxConnectionsPerAddress {
 		s.count.refusedConns.Add(1)
 		return nil, false
 	}

@@ -29,6 +29,8 @@ type Deps struct {
 	// Messages keeps what durable sessions have to get, and retained messages;
 	// nil keeps them in memory only. It needs Sessions.
 	Messages MessageStore
+	// Admit, where set, is asked for every new connection: false closes it.
+	Admit func() bool
 	// Logger is required.
 	Logger *slog.Logger
 }
@@ -40,6 +42,7 @@ type Server struct {
 	auth         Authenticator
 	store        SessionStore
 	messages     MessageStore
+	mayConnect   func() bool
 	log          *slog.Logger
 	started      time.Time
 	count        counters
@@ -91,7 +94,7 @@ func New(cfg Config, deps Deps) (*Server, error) {
 		return nil, errors.New("broker: Messages without Sessions")
 	}
 	s := &Server{
-		cfg: cfg, handler: deps.Handler, auth: deps.Authenticator, store: deps.Sessions, messages: deps.Messages, log: deps.Logger,
+		cfg: cfg, handler: deps.Handler, auth: deps.Authenticator, store: deps.Sessions, messages: deps.Messages, mayConnect: deps.Admit, log: deps.Logger,
 		started: time.Now(), authSlots: make(chan struct{}, cfg.AuthConcurrency), subs: topic.NewTree[*subscription](),
 		timers: newTimers(), groups: map[string]*shareGroup{}, conns: map[*conn]struct{}{},
 		sessions: map[string]*session{}, perUser: map[string]int{}, lanes: map[string]*lane{}, addresses: map[string]int{},

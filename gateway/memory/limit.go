@@ -1,0 +1,129 @@
+// Package memory keeps the gateway within the memory that it may take, so that
+// the kernel's OOM killer never has to choose: it finds out how much that is,
+// shares it out, and watches what is taken.
+package memory
+
+import (
+	"fmt"
+	"io/fs"
+	"os"
+	"path"
+	"strconv"
+	"strings"
+)
+
+// Limit is how much memory there is for the gateway.
+type Limit struct {
+	// Bytes is the budget.
+	Bytes int64
+	// Source says where it is from, for people.
+	Source string
+}
+
+// Of a control group the gateway takes nearly all, since nobody else is in it;
+// of a machine half, since others work there.
+const (
+	ofGroup   = 90
+	ofMachine = 50
+)
+
+// Detect returns the budget: what is configured, else a share of the control
+// group's limit or of the machine's memory, whichever is less. root is the
+// file system to look in, os.DirFS("/") but in tests.
+func Detect(root fs.FS, configured int64) (Limit, error) {
+	if configured > 0 {
+		return Limit{configured, "memory.budget"}, nil
+	}
+	total, err := machine(root)
+	if err != nil {
+		return Limit{}, fmt.Errorf("find out how much memory there is: %w: set memory.budget", err)
+	}
+	l := Limit{total * ofMachine / 100, fmt.Sprintf("%d %% of the machine's %d MiB", ofMachine, total>>20)}
+	if group, name := controlGroup(root); group > 0 && group*ofGroup/100 < l.Bytes {
+		l = Limit{group * ofGroup / 100, fmt.Sprintf("%d %% of the %d MiB of control group %s", ofGroup, group>>20, name)}
+	}
+	return l, nil
+}
+
+// machine is MemTotal (proc_meminfo(5)).
+func machine(root fs.FS) (int64, error) {
+	text, err := fs.ReadFile(root, "proc/meminfo")
+	if err != nil {
+		return 0, err
+	}
+	for line := range strings.Lines(string(text)) {
+		if rest, ok := strings.CutPrefix(line, "MemTotal:"); ok {
+			kb, err := strconv.ParseInt(strings.TrimSpace(strings.TrimSuffix(strings.TrimSpace(rest), "kB")), 10, 64)
+			return kb << 10, err
+		}
+	}
+	return 0, fmt.Errorf("/proc/meminfo has no MemTotal")
+}
+
+// controlGroup is the smallest limit of the process's control group and those
+// above it (cgroups(7)): memory.max of version 2, memory.limit_in_bytes of
+// version 1. 0 is none.
+func controlGroup(root fs.FS) (smallest int64, name string) {
+	text, err := fs.ReadFile(root, "proc/self/cgroup")
+	if err != nil {
+		return 0, ""
+	}
+	for line := range strings.Lines(strings.TrimSpace(string(text))) {
+		fields := strings.SplitN(strings.TrimSpace(line), ":", 3)
+		if len(fields) != 3 {
+			continue
+		}
+		mount, file := "sys/fs/cgroup", "memory.max"
+		switch controllers := strings.Split(fields[1], ","); {
+		case fields[0] == "0" && fields[1] == "":
+		case contains(controllers, "memory"):
+			mount, file = "sys/fs/cgroup/memory", "memory.limit_in_bytes"
+		default:
+			continue
+		}
+		for dir := path.Clean("/" + fields[2]); ; dir = path.Dir(dir) {
+			if n, ok := readLimit(root, path.Join(mount, dir, file)); ok && (smallest == 0 || n < smallest) {
+				smallest, name = n, dir
+			}
+			if dir == "/" {
+				break
+			}
+		}
+	}
+	return smallest, name
+}
+
+func contains(list []string, s string) bool {
+	for _, x := range list {
+		if x == s {
+			return true
+		}
+	}
+	return false
+}
+
+// unlimited is about what version 1 says where there is no limit.
+const unlimited = 1 << 60
+
+func readLimit(root fs.FS, file string) (int64, bool) {
+	text, err := fs.ReadFile(root, file)
+	if err != nil {
+		return 0, false
+	}
+	n, err := strconv.ParseInt(strings.TrimSpace(string(text)), 10, 64) // "max" is none
+	return n, err == nil && n > 0 && n < unlimited
+}
+
+// Resident is what the process takes now.
+func Resident() (int64, error) {
+	text, err := os.ReadFile("/proc/self/statm")
+	if err != nil {
+		return 0, err
+	}
+	fields := strings.Fields(string(text))
+	if len(fields) < 2 {
+		return 0, fmt.Errorf("/proc/self/statm: %q", text)
+	}
+	pages, err := strconv.ParseInt(fields[1], 10, 64)
+	return pages * int64(os.Getpagesize()), err
+}
