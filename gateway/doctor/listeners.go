@@ -13,8 +13,6 @@ type Listener struct {
 	Name, Network string
 	// Address is where it is open; empty when it is not.
 	Address string
-	// Expires is when its certificate does; zero is none.
-	Expires time.Time
 }
 
 // soon is how long before its end a certificate is called to attention.
@@ -33,13 +31,6 @@ func Listeners(list func() []Listener) Probe {
 				return fail("restart the gateway", "%s does not accept: %v", l.Name, err)
 			}
 			_ = conn.Close()
-			switch left := time.Until(l.Expires); {
-			case l.Expires.IsZero():
-			case left <= 0:
-				return fail("put a new certificate in its place", "the certificate of %s has expired on %s", l.Name, l.Expires.Format(time.DateOnly))
-			case left < soon:
-				return warn("put a new certificate in its place", "the certificate of %s expires on %s", l.Name, l.Expires.Format(time.DateOnly))
-			}
 			good = append(good, fmt.Sprintf("%s (%s) on %s", l.Name, l.Network, l.Address))
 		}
 		if len(good) == 0 {
