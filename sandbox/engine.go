@@ -58,6 +58,7 @@ type Engine struct {
 	// gateway does, and never urgent.
 	compiling sync.Mutex
 	script    *compiled // the JavaScript engine, once needed
+	summed    time.Time // the newest change when all machine code had checksums
 }
 
 // compiled is a module's machine code and what is known of it. The script
@@ -89,9 +90,7 @@ func New(ctx context.Context, cfg Config) (*Engine, error) {
 		e.slice = 10_000
 	}
 	rc = rc.WithCoreFeatures(api.CoreFeaturesV2).WithDebugInfoEnabled(false)
-	if err := e.openCache(); err != nil {
-		return nil, err
-	}
+	e.openCache()
 	rc = rc.WithCompilationCache(e.cache)
 	e.runtime = wazero.NewRuntimeWithConfig(ctx, rc)
 	if err := e.addHostModules(ctx); err != nil {
@@ -106,26 +105,36 @@ func compilerAvailable() bool {
 		slices.Contains([]string{"linux", "darwin", "freebsd", "netbsd", "windows"}, runtime.GOOS)
 }
 
-// openCache opens the on-disk caches.
-func (e *Engine) openCache() error {
+// openCache opens the on-disk caches. A gateway whose card does not take them
+// works without: every start takes longer.
+func (e *Engine) openCache() {
+	e.cache = wazero.NewCompilationCache()
 	if e.cacheDir == "" {
-		e.cache = wazero.NewCompilationCache()
-		return nil
+		return
 	}
+	cache, err := e.openCacheDir()
+	if err != nil {
+		e.log.Error("functions are compiled at every start: the module cache cannot be used: remove it, or make it writable for this user",
+			"dir", e.cacheDir, "error", err)
+		e.cacheDir = ""
+		return
+	}
+	e.cache = cache
+}
+
+func (e *Engine) openCacheDir() (wazero.CompilationCache, error) {
 	for _, dir := range []string{e.instrumentedDir(), e.machineCodeDir()} {
 		if err := os.MkdirAll(dir, 0o755); err != nil {
-			return fmt.Errorf("open module cache: %w", err)
+			return nil, err
 		}
 		if err := pruneCache(dir, maxCacheBytes); err != nil {
 			e.log.Warn("module cache not pruned", "dir", dir, "error", err)
 		}
 	}
-	cache, err := wazero.NewCompilationCacheWithDir(e.machineCodeDir())
-	if err != nil {
-		return fmt.Errorf("open module cache: %w", err)
+	if err := e.verifyMachineCode(); err != nil {
+		return nil, err
 	}
-	e.cache = cache
-	return nil
+	return wazero.NewCompilationCacheWithDir(e.machineCodeDir())
 }
 
 func (e *Engine) instrumentedDir() string { return filepath.Join(e.cacheDir, "instrumented") }

@@ -146,9 +146,9 @@ func (e *Engine) compileWasm(ctx context.Context, source []byte, o instrument.Op
 		}
 		e.storeInstrumented(name, wasm, report)
 	}
-	code, err := e.runtime.CompileModule(ctx, wasm)
+	code, err := e.compileModule(ctx, wasm)
 	if err != nil {
-		return nil, fmt.Errorf("compile: %w", err)
+		return nil, err
 	}
 	return &compiled{code: code, report: report}, nil
 }

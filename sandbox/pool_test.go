@@ -1,8 +1,11 @@
 package sandbox_test
 
 import (
+	"bytes"
 	"context"
 	"os"
+	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -194,6 +197,81 @@ func TestDamagedCacheIsRebuilt(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
+	}
+}
+
+// TestDamagedMachineCodeIsRebuilt: nothing that a card does to the machine code
+// takes a function away, or is run.
+func TestDamagedMachineCodeIsRebuilt(t *testing.T) {
+	dir := t.TempDir()
+	damages := []func(b []byte) []byte{
+		func(b []byte) []byte { return nil },
+		func(b []byte) []byte { return b[:10] },
+		func(b []byte) []byte { return b[:len(b)/2] },
+		func(b []byte) []byte { clear(b); return b },
+		// In front of the machine code are the places of the functions in it,
+		// which wazero takes as they are.
+		func(b []byte) []byte { b[len("WAZEVO")+1+len("v1.12.0")+4+9]++; return b },
+		func(b []byte) []byte { b[len(b)-10]++; return b },
+		func(b []byte) []byte { return b }, // and what is good is kept
+	}
+	for i, damage := range damages {
+		e := testEngine(t, sandbox.Config{CacheDir: dir})
+		u := load(t, e, "counter.wasm", counterModule(), testOptions{})
+		if r := u.invoke(host.Invocation{}); r.Outcome != function.OK {
+			t.Fatalf("after damage %d: %+v", i, r)
+		}
+		file, good := machineCode(t, dir)
+		if err := os.WriteFile(file, damage(bytes.Clone(good)), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		e = testEngine(t, sandbox.Config{CacheDir: dir})
+		if b, err := os.ReadFile(file); err == nil && !bytes.Equal(b, good) {
+			t.Errorf("damage %d is still there", i)
+		} else if i == len(damages)-1 && err != nil {
+			t.Errorf("what was good is gone: %v", err)
+		}
+		if r := load(t, e, "counter.wasm", counterModule(), testOptions{}).invoke(host.Invocation{}); r.Outcome != function.OK {
+			t.Fatalf("damage %d: %+v", i, r)
+		}
+	}
+}
+
+// machineCode returns the one file that is no checksum.
+func machineCode(t *testing.T, dir string) (file string, content []byte) {
+	t.Helper()
+	files, err := filepath.Glob(filepath.Join(dir, "machinecode", "*", "*"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	files = slices.DeleteFunc(files, func(f string) bool { return strings.HasSuffix(f, ".sum") })
+	if len(files) != 1 {
+		t.Fatalf("machine code in %q", files)
+	}
+	if content, err = os.ReadFile(files[0]); err != nil {
+		t.Fatal(err)
+	}
+	return files[0], content
+}
+
+// TestUnusableCache: without its cache, or without room in it, the gateway
+// has its functions all the same.
+func TestUnusableCache(t *testing.T) {
+	blocked := t.TempDir()
+	if err := os.WriteFile(filepath.Join(blocked, "instrumented"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	e := testEngine(t, sandbox.Config{CacheDir: blocked})
+	if r := load(t, e, "counter.wasm", counterModule(), testOptions{}).invoke(host.Invocation{}); r.Outcome != function.OK {
+		t.Errorf("%+v", r)
+	}
+	gone := t.TempDir()
+	e = testEngine(t, sandbox.Config{CacheDir: gone})
+	if err := os.RemoveAll(gone); err != nil {
+		t.Fatal(err)
+	}
+	if r := load(t, e, "counter.wasm", counterModule(), testOptions{}).invoke(host.Invocation{}); r.Outcome != function.OK {
+		t.Errorf("%+v", r)
 	}
 }
 
