@@ -12,7 +12,7 @@ CUTS     ?= 600
 SITES    ?= 60
 MINUTES  ?= 30
 
-.PHONY: help demo build cross test race lint fmt fuzz bench load e2e crash power full-disk soak test-guests test-arm64 check clean
+.PHONY: help demo build cross test race lint fmt fuzz bench load e2e crash power full-disk soak crowd test-guests test-arm64 check clean
 
 help: ## Show the targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
@@ -76,6 +76,10 @@ soak: build ## Work and misbehave for MINUTES; memory, goroutines, descriptors a
 	@$(BUILD) -o bin/soak ./firmware-tests/soak
 	@./bin/soak -headgate bin/headgate -minutes $(MINUTES)
 
+crowd: build ## Many clients, subscribers, subscriptions, retained messages and functions in 256 MB; a stopped subscriber (needs mosquitto-clients)
+	@$(BUILD) -o bin/crowd ./firmware-tests/crowd
+	@./bin/crowd -headgate bin/headgate
+
 test-guests: ## Run the tests that need clang and wasi-libc; a missing toolchain fails
 	HEADGATE_REQUIRE_TOOLCHAINS=1 $(GO) test -count=1 ./sandbox/... ./sdk/... ./examples/...
 
@@ -89,7 +93,7 @@ check: SITES = 15
 check: MINUTES = 1
 check: FUZZTIME = 5s
 check: export HEADGATE_DEMO_SECONDS ?= 30
-check: lint test race test-guests test-arm64 cross e2e crash power full-disk soak fuzz demo ## All of it, as CI does
+check: lint test race test-guests test-arm64 cross e2e crash power full-disk soak crowd fuzz demo ## All of it, as CI does
 	@test -z "$$(git status --porcelain)" || { git status --short; echo 'the checks changed the tree'; exit 1; }
 
 clean: ## Remove what was built

@@ -305,3 +305,25 @@ func TestMessageExpiry(t *testing.T) {
 		t.Errorf("%d expired", n)
 	}
 }
+
+// TestSysTakesNobodysPlace fills the retained messages to their bound: the
+// broker's own topics push none of them out.
+func TestSysTakesNobodysPlace(t *testing.T) {
+	cfg := quietConfig()
+	cfg.MaxRetainedMessages = 10
+	srv, _ := startServer(t, cfg, Deps{})
+	for i := range 10 {
+		srv.Publish(&Message{Topic: fmt.Sprintf("r/%d", i), Payload: []byte("x"), Retain: true})
+	}
+	for range 3 {
+		srv.publishStats()
+	}
+	if st := srv.Stats(); st.RetainedMessages != 10 || st.DroppedRetained != 0 {
+		t.Errorf("%d retained, %d dropped", st.RetainedMessages, st.DroppedRetained)
+	}
+	found := 0
+	srv.Retained("$SYS/#", func(*Message) bool { found++; return true })
+	if found < 10 {
+		t.Errorf("%d topics of the broker's own", found)
+	}
+}

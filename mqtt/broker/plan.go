@@ -105,7 +105,7 @@ func (p *Plan) cancel(r *routing) {
 // keepsRetained reports whether a topic's retained messages outlive the
 // process. $SYS is made anew.
 func (s *Server) keepsRetained(name string) bool {
-	return s.messages != nil && !strings.HasPrefix(name, "$SYS/")
+	return s.messages != nil && !strings.HasPrefix(name, sysPrefix)
 }
 
 // retainedChanged keeps the disk at what the memory retains.

@@ -28,6 +28,8 @@ type retainedNode struct {
 	children     map[string]*retainedNode
 	msg          *Message
 	older, newer *retainedNode
+	// own is true below $SYS: the broker's own few topics take nobody's place.
+	own bool
 }
 
 // store keeps m, or clears its topic when m has no payload [MQTT-3.3.1-6].
@@ -71,6 +73,9 @@ func (t *retained) put(m *Message) {
 		t.unlink(n)
 	}
 	n.msg = m
+	if n.own = strings.HasPrefix(m.Topic, sysPrefix); n.own {
+		return
+	}
 	n.older = t.newest
 	if t.newest != nil {
 		t.newest.newer = n
@@ -98,6 +103,9 @@ func (t *retained) find(name string) *retainedNode {
 
 // unlink takes n's message out of the list and the counts.
 func (t *retained) unlink(n *retainedNode) {
+	if n.own {
+		return
+	}
 	if n.older != nil {
 		n.older.newer = n.newer
 	} else {

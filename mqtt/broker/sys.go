@@ -5,6 +5,9 @@ import (
 	"time"
 )
 
+// sysPrefix is where the broker's own topics are.
+const sysPrefix = "$SYS/"
+
 // publishSys publishes the broker's figures under $SYS/broker, retained, until
 // the server is closed.
 func (s *Server) publishSys() {
@@ -41,7 +44,7 @@ func (s *Server) publishStats() {
 		{"bytes/sent", st.BytesSent},
 	} {
 		s.Publish(&Message{
-			Topic: "$SYS/broker/" + f.name, Payload: strconv.AppendUint(nil, f.value, 10), Retain: true,
+			Topic: sysPrefix + "broker/" + f.name, Payload: strconv.AppendUint(nil, f.value, 10), Retain: true,
 		})
 	}
 }
