@@ -148,7 +148,7 @@ func (t *retained) match(filter string) []*Message {
 	var found []*Message
 	var stale []*retainedNode
 	t.mu.RLock()
-	if t.count > 0 {
+	if len(t.root.children) > 0 {
 		now := time.Now()
 		t.root.walk(filter, true, func(n *retainedNode) {
 			if n.msg.Expires.IsZero() || now.Before(n.msg.Expires) {
