@@ -25,6 +25,7 @@ func Refusal(err error) error { return refusal{err} }
 func problem(err error) error {
 	var status huma.StatusError
 	var refused refusal
+	var quota *store.QuotaError
 	code := http.StatusInternalServerError
 	switch {
 	case errors.As(err, &status):
@@ -33,6 +34,8 @@ func problem(err error) error {
 		code = http.StatusNotFound
 	case errors.Is(err, store.ErrExists):
 		code = http.StatusConflict
+	case errors.As(err, &quota):
+		code = http.StatusInsufficientStorage
 	case errors.As(err, &refused):
 		code = http.StatusUnprocessableEntity
 	case errors.Is(err, store.ErrClosed), errors.Is(err, context.Canceled):

@@ -48,6 +48,10 @@ type Config struct {
 	// MaxVersions bounds the versions kept per function (20): the oldest that
 	// no alias points to go.
 	MaxVersions int
+	// MaxFunctions bounds the names of functions, removed ones included
+	// (10 000), MaxBundleBytes all versions together (256 MiB).
+	MaxFunctions   int64
+	MaxBundleBytes int64
 	// MaxUsageRows bounds the rollups (200 000): the oldest go, counted.
 	MaxUsageRows int64
 	// DedupeWindow is how many CloudEvents ids are remembered (8192).
@@ -122,6 +126,8 @@ func (c Config) withDefaults() (Config, error) {
 	def(&c.MaxDeadLetters, 10_000)
 	def(&c.MaxDeadLetterBytes, 32<<20)
 	def(&c.MaxVersions, 20)
+	def(&c.MaxFunctions, 10_000)
+	def(&c.MaxBundleBytes, 256<<20)
 	def(&c.MaxUsageRows, 200_000)
 	def(&c.DedupeWindow, 8192)
 	def(&c.SweepEvery, 30*time.Second)

@@ -49,7 +49,7 @@ func (e *ConflictError) Error() string {
 // QuotaError is returned by Seal when a unit would exceed a bound.
 type QuotaError struct {
 	// What is full: "state", "queue", "share" (one function's part of the
-	// queue) or "disk".
+	// queue), "functions" or "disk".
 	What string
 	// Namespace is whose state, or whose share, is full; for a disk, what is
 	// refused.
@@ -71,6 +71,8 @@ func (e *QuotaError) Error() string {
 		return fmt.Sprintf("there are %d %s already: remove some", e.Limit, e.Unit)
 	case "share":
 		return fmt.Sprintf("%s has %d %s waiting, three quarters of the queue: let it catch up or raise dispatch.max_queued", e.Namespace, e.Limit, e.Unit)
+	case "functions":
+		return fmt.Sprintf("the gateway keeps no more than %d %s of functions, removed ones included: remove functions, or keep fewer versions of them", e.Limit, e.Unit)
 	case "disk":
 		return fmt.Sprintf("less than %d %s are free on the disk: %s are refused until there is room", e.Limit, e.Unit, e.Namespace)
 	default:

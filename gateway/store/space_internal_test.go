@@ -114,3 +114,33 @@ func TestFullDiskClasses(t *testing.T) {
 		t.Errorf("after there is room: %v", err)
 	}
 }
+
+// TestFunctionQuota refuses functions beyond the bounds, and keeps what is
+// there.
+func TestFunctionQuota(t *testing.T) {
+	ctx := context.Background()
+	s, err := Open(ctx, Config{Path: filepath.Join(t.TempDir(), "headgate.db"), MinFreeBytes: -1, MaxFunctions: 3, MaxBundleBytes: 1000, MaxVersions: 2})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = s.Close(ctx) }()
+	put := func(name string, bytes int) error {
+		_, err := s.PutVersion(ctx, Version{Function: name}, make([]byte, bytes), "live")
+		return err
+	}
+	for _, name := range []string{"a", "b", "c", "a", "a"} {
+		if err := put(name, 100); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var quota *QuotaError
+	if err := put("d", 100); !errors.As(err, &quota) || quota.What != "functions" || quota.Limit != 3 {
+		t.Errorf("a fourth function: %v", err)
+	}
+	if err := put("c", 700); !errors.As(err, &quota) || quota.Limit != 1000 {
+		t.Errorf("more bytes than there may be: %v", err)
+	}
+	if v, err := s.Versions(ctx, "c"); err != nil || len(v) != 1 {
+		t.Errorf("after the refusal c has %v, %v", v, err)
+	}
+}

@@ -63,12 +63,32 @@ func (s *Store) PutVersion(ctx context.Context, v Version, bundle []byte, aliase
 			AND version NOT IN (SELECT version FROM alias WHERE function = ?1)
 			AND version NOT IN (SELECT version FROM function_version WHERE function = ?1 ORDER BY version DESC LIMIT ?2)`,
 			v.Function, s.cfg.MaxVersions)
-		return err
+		if err != nil {
+			return err
+		}
+		return s.withinFunctions(ctx, c)
 	})
 	if err != nil {
 		return 0, fmt.Errorf("publish %s: %w", v.Function, err)
 	}
 	return number, nil
+}
+
+// withinFunctions refuses what goes beyond the bounds of all functions
+// together; the names of removed ones count, since their numbers are kept.
+func (s *Store) withinFunctions(ctx context.Context, c *sql.Conn) error {
+	var names, bytes int64
+	err := c.QueryRowContext(ctx, `SELECT (SELECT count(*) FROM meta WHERE key >= 'versions/' AND key < 'versions0'),
+		(SELECT coalesce(sum(length(bundle)), 0) FROM function_version)`).Scan(&names, &bytes)
+	switch {
+	case err != nil:
+		return err
+	case names > s.cfg.MaxFunctions:
+		return &QuotaError{What: "functions", Slot: -1, Limit: s.cfg.MaxFunctions, Unit: "names"}
+	case bytes > s.cfg.MaxBundleBytes:
+		return &QuotaError{What: "functions", Slot: -1, Limit: s.cfg.MaxBundleBytes, Unit: "bytes of versions"}
+	}
+	return nil
 }
 
 func setAlias(ctx context.Context, c *sql.Conn, a Alias) error {
