@@ -5,14 +5,16 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"strings"
 )
 
 // minFileToken is the shortest token that a file may hold.
 const minFileToken = 16
 
-// ReadFile reads the token in file, and makes one when there is none. A file
-// that everybody could read is closed to them, not to its group, who may open
+// ReadFile reads the token in file, and makes one when there is none, or
+// nothing in it, as a power cut or a full disk can leave it. A file that
+// everybody could read is closed to them, not to its group, who may open
 // the admin socket too: tightened says so.
 func ReadFile(file string) (secret string, tightened bool, err error) {
 	raw, err := os.ReadFile(file)
@@ -23,7 +25,11 @@ func ReadFile(file string) (secret string, tightened bool, err error) {
 	if err != nil {
 		return "", false, fmt.Errorf("admin token: %w", err)
 	}
-	secret = strings.TrimSpace(string(raw))
+	secret = strings.Trim(string(raw), "\x00 \t\r\n")
+	if secret == "" {
+		secret, err = createFile(file)
+		return secret, false, err
+	}
 	if len(secret) < minFileToken {
 		return "", false, fmt.Errorf("admin token %s: shorter than %d characters: delete the file to have one made", file, minFileToken)
 	}
@@ -40,16 +46,24 @@ func ReadFile(file string) (secret string, tightened bool, err error) {
 	return secret, true, nil
 }
 
-// createFile never follows a link that somebody laid there.
-func createFile(file string) (string, error) {
-	f, err := os.OpenFile(file, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+// createFile makes the file in one step that a power cut leaves done or
+// undone, and never follows a link that somebody laid there.
+func createFile(file string) (secret string, err error) {
+	if info, err := os.Lstat(file); err == nil && !info.Mode().IsRegular() {
+		return "", fmt.Errorf("admin token %s: it is no file: remove it to have one made", file)
+	}
+	f, err := os.CreateTemp(filepath.Dir(file), ".tmp-"+filepath.Base(file)+"-*") // mode 0600
 	if err != nil {
 		return "", fmt.Errorf("admin token: %w", err)
 	}
-	secret := Make()
+	secret = Make()
 	_, err = f.WriteString(secret + "\n")
-	if err := errors.Join(err, f.Close()); err != nil {
-		return "", fmt.Errorf("admin token: %w", err)
+	err = errors.Join(err, f.Sync(), f.Close())
+	if err == nil {
+		err = os.Rename(f.Name(), file)
+	}
+	if err != nil {
+		return "", fmt.Errorf("admin token: %w", errors.Join(err, os.Remove(f.Name())))
 	}
 	return secret, nil
 }

@@ -234,6 +234,28 @@ func TestTokenFile(t *testing.T) {
 	}
 }
 
+// TestEmptyTokenFile is what a power cut right after the first start, or a full
+// disk, leaves: the gateway starts all the same.
+func TestEmptyTokenFile(t *testing.T) {
+	dir := t.TempDir()
+	file := filepath.Join(dir, "admin.token")
+	for name, content := range map[string]string{"empty": "", "a line": "\n", "zeros": strings.Repeat("\x00", 53)} {
+		if err := os.WriteFile(file, []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		secret, _, err := token.ReadFile(file)
+		if err != nil || len(secret) < 40 {
+			t.Fatalf("%s: %q, %v", name, secret, err)
+		}
+		if again, _, err := token.ReadFile(file); err != nil || again != secret {
+			t.Errorf("%s: read again: %v", name, err)
+		}
+	}
+	if left, err := os.ReadDir(dir); err != nil || len(left) != 1 {
+		t.Errorf("left behind: %v, %v", left, err)
+	}
+}
+
 // A link that leads elsewhere is not written through.
 func TestTokenFileFollowsNoLink(t *testing.T) {
 	dir := t.TempDir()
