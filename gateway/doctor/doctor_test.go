@@ -90,6 +90,17 @@ func TestCertificates(t *testing.T) {
 	expect(t, is(certs.Status{NotAfter: far, CRLNextUpdate: time.Now().Add(-time.Hour)}), Warn, "revocation list")
 }
 
+func TestSecrets(t *testing.T) {
+	for _, c := range []struct {
+		lost   int
+		err    error
+		status Status
+		text   string
+	}{{0, nil, OK, "3"}, {1, nil, Fail, "1 of 3"}, {3, errors.New("secret.key:1"), Fail, "secret.key:1"}} {
+		expect(t, Secrets(func() (int, int, error) { return c.lost, 3, c.err }), c.status, c.text)
+	}
+}
+
 func TestFunctions(t *testing.T) {
 	is := func(f dispatch.FunctionStats) Probe {
 		return Functions(func() dispatch.Stats { return dispatch.Stats{Functions: []dispatch.FunctionStats{f}} })

@@ -79,6 +79,20 @@ func Certificates(list func() map[string]certs.Status) Probe {
 	}}
 }
 
+// Secrets says which cannot be opened.
+func Secrets(lost func() (lost, all int, err error)) Probe {
+	return Probe{"secrets", func(context.Context) Check {
+		n, all, err := lost()
+		switch {
+		case err != nil:
+			return fail("put the key file back from its copy, and send the gateway SIGHUP", "%d of %d cannot be opened: %v", n, all, err)
+		case n > 0:
+			return fail("put the key file back that they were sealed with and send the gateway SIGHUP, or set them again", "%d of %d cannot be opened with the key file that is there", n, all)
+		}
+		return ok("%d, all can be opened", all)
+	}}
+}
+
 // Functions says which of them are paused because they keep failing.
 func Functions(stats func() dispatch.Stats) Probe {
 	return Probe{"functions", func(context.Context) Check {

@@ -57,21 +57,25 @@ type Vault struct {
 
 	mu     sync.RWMutex // guards what follows
 	keys   *keyring
+	fault  error // the key file is there and cannot be read: it is not replaced
 	sealed map[address]store.Secret
 }
 
 type address struct{ function, name string }
 
 // Open reads the key file, which need not be there yet, and the sealed secrets.
+// With a key file that is damaged it opens too: functions that ask for secrets
+// do not get them, and the others need not stop for that.
 func Open(ctx context.Context, s Store, keyFile string, log *slog.Logger) (*Vault, error) {
-	keys, tightened, err := readKeys(keyFile)
-	if err != nil {
-		return nil, err
+	keys, tightened, fault := readKeys(keyFile)
+	if fault != nil {
+		log.Error("no secret can be opened: put the key file right, then reload", "error", fault)
+		keys = &keyring{}
 	}
 	if tightened {
 		log.Warn("others on this machine could read the key of the secrets: its file is closed now; 'headgate secret rekey' makes another key, and what they protect should be replaced", "file", keyFile)
 	}
-	v := &Vault{store: s, file: keyFile, log: log, keys: keys, sealed: map[address]store.Secret{}}
+	v := &Vault{store: s, file: keyFile, log: log, keys: keys, fault: fault, sealed: map[address]store.Secret{}}
 	all, err := s.Secrets(ctx)
 	if err != nil {
 		return nil, err
@@ -99,8 +103,21 @@ func (v *Vault) Reload() error {
 	}
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	v.keys = keys
+	v.keys, v.fault = keys, nil
 	return nil
+}
+
+// Lost counts the secrets that cannot be opened; err says so where the key file
+// is to blame.
+func (v *Vault) Lost() (lost, all int, err error) {
+	v.mu.RLock()
+	defer v.mu.RUnlock()
+	for _, s := range v.sealed {
+		if v.keys.find(s.KeyID) == nil {
+			lost++
+		}
+	}
+	return lost, len(v.sealed), v.fault
 }
 
 // Info is what may be told of a secret.
@@ -156,8 +173,11 @@ func (v *Vault) Set(ctx context.Context, fn, name string, value []byte) error {
 // needKeys makes the first key when there is none. The caller holds change.
 func (v *Vault) needKeys() (*keyring, error) {
 	v.mu.RLock()
-	keys := v.keys
+	keys, fault := v.keys, v.fault
 	v.mu.RUnlock()
+	if fault != nil {
+		return nil, fmt.Errorf("%w: %w", ErrSealed, fault)
+	}
 	if len(keys.keys) > 0 {
 		return keys, nil
 	}
@@ -214,6 +234,10 @@ func (v *Vault) Rekey(ctx context.Context) (resealed int, err error) {
 	v.change.Lock()
 	defer v.change.Unlock()
 	v.mu.RLock()
+	if v.fault != nil {
+		defer v.mu.RUnlock()
+		return 0, fmt.Errorf("%w: %w", ErrSealed, v.fault)
+	}
 	old, rows := v.keys, make([]store.Secret, 0, len(v.sealed))
 	for a, s := range v.sealed {
 		key := old.find(s.KeyID)

@@ -206,16 +206,51 @@ func TestKeyFile(t *testing.T) {
 	if info, err := os.Stat(r.keyFile()); err != nil || info.Mode().Perm() != 0o600 {
 		t.Errorf("%v, %v", info.Mode(), err)
 	}
-	r.must(os.WriteFile(r.keyFile(), []byte("almost-a-key\n"), 0o600))
-	if _, err := Open(t.Context(), r.store, r.keyFile(), slog.New(slog.DiscardHandler)); err == nil || strings.Contains(err.Error(), "almost") || !strings.Contains(err.Error(), "secret.key:1") {
-		t.Errorf("a damaged file: %v", err)
-	}
 	r.must(os.Remove(r.keyFile()))
 	r.must(os.Symlink(filepath.Join(r.dir, "elsewhere"), r.keyFile()+".new"))
 	v := r.open(nil)
 	r.must(v.Set(t.Context(), "dry", "key", []byte(value)))
 	if _, err := os.Stat(filepath.Join(r.dir, "elsewhere")); err == nil {
 		t.Error("the key was written through a link")
+	}
+}
+
+// TestDamagedKeyFile: the gateway opens with it, does not quote it, does not
+// replace it, and has its secrets again when it is put right.
+func TestDamagedKeyFile(t *testing.T) {
+	r := start(t)
+	r.must(r.vault.Set(t.Context(), "dry", "key", []byte(value)))
+	good, err := os.ReadFile(r.keyFile())
+	r.must(err)
+	r.must(os.WriteFile(r.keyFile(), []byte("almost-a-key\n"), 0o600))
+	var log bytes.Buffer
+	v, err := Open(t.Context(), r.store, r.keyFile(), slog.New(slog.NewTextHandler(&log, nil)))
+	r.must(err)
+	if text := log.String(); strings.Contains(text, "almost") || !strings.Contains(text, "secret.key:1") {
+		t.Errorf("the log: %s", text)
+	}
+	if _, _, err := v.For("dry").Secret("key"); !errors.Is(err, ErrSealed) {
+		t.Errorf("with a damaged key: %v", err)
+	}
+	if err := v.Set(t.Context(), "wet", "key", []byte(value)); !errors.Is(err, ErrSealed) {
+		t.Errorf("set: %v", err)
+	}
+	if _, err := v.Rekey(t.Context()); !errors.Is(err, ErrSealed) {
+		t.Errorf("rekey: %v", err)
+	}
+	if lost, all, err := v.Lost(); lost != 1 || all != 1 || err == nil {
+		t.Errorf("%d of %d are lost, %v", lost, all, err)
+	}
+	if left, err := os.ReadFile(r.keyFile()); err != nil || string(left) != "almost-a-key\n" {
+		t.Errorf("the key file is %q, %v", left, err)
+	}
+	r.must(os.WriteFile(r.keyFile(), good, 0o600))
+	r.must(v.Reload())
+	if got := read(t, v, "dry", "key"); got != value {
+		t.Errorf("got %q", got)
+	}
+	if lost, _, err := v.Lost(); lost != 0 || err != nil {
+		t.Errorf("%d are lost, %v", lost, err)
 	}
 }
 
