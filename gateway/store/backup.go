@@ -59,13 +59,11 @@ func (s *Store) StageRestore(ctx context.Context, path string) error {
 	if err := errors.Join(f.Sync(), f.Close()); err != nil {
 		return err
 	}
-	if err := os.Rename(path, s.restorePath()); err != nil {
+	if err := os.Rename(path, s.cfg.Path+restored.suffix); err != nil {
 		return err
 	}
 	return syncDir(filepath.Dir(s.cfg.Path))
 }
-
-func (s *Store) restorePath() string { return s.cfg.Path + ".restore" }
 
 // checkCopy refuses what is no sound database of this or an earlier version.
 func (s *Store) checkCopy(ctx context.Context, path string) (err error) {
@@ -92,39 +90,61 @@ func (s *Store) checkCopy(ctx context.Context, path string) (err error) {
 	if theirs > ours {
 		return fmt.Errorf("it was made by a newer version (schema %d, this one knows %d): update the gateway first", theirs, ours)
 	}
+	return s.checkTables(ctx, path)
+}
+
+// checkTables brings the copy up to date, while there is still the database
+// that is in use to go on with, and looks whether it has what it needs.
+func (s *Store) checkTables(ctx context.Context, path string) (err error) {
+	dsn := s.dsnOf(path, false)
+	if err := migrate(ctx, dsn); err != nil {
+		return fmt.Errorf("it is no backup of a gateway: %w", err)
+	}
+	db, err := sql.Open("sqlite", dsn)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, db.Close()) }()
+	ours, err := schema(ctx, s.reader.db)
+	if err != nil {
+		return err
+	}
+	theirs, err := schema(ctx, db)
+	if err != nil {
+		return err
+	}
+	for name, definition := range ours {
+		if theirs[name] != definition {
+			return fmt.Errorf("it is no backup of a gateway: its %s is not one of ours", name)
+		}
+		delete(theirs, name)
+	}
+	for name := range theirs {
+		return fmt.Errorf("it is no backup of a gateway: it has a %s, which is not one of ours", name)
+	}
 	return nil
+}
+
+// schema is what there is, by kind and name, with its columns.
+func schema(ctx context.Context, db *sql.DB) (map[string]string, error) {
+	rows, err := db.QueryContext(ctx, `SELECT m.type || ' ' || m.name, coalesce((SELECT group_concat(c.name || ' ' || c.type || ' ' || c.pk)
+		FROM pragma_table_info(m.name) c), '') FROM sqlite_master m WHERE m.name NOT LIKE 'sqlite_%'`)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = rows.Close() }()
+	all := map[string]string{}
+	for rows.Next() {
+		var name, columns string
+		if err := rows.Scan(&name, &columns); err != nil {
+			return nil, err
+		}
+		all[name] = columns
+	}
+	return all, rows.Err()
 }
 
 func schemaVersion(ctx context.Context, db *sql.DB) (v int64, err error) {
 	err = db.QueryRowContext(ctx, `SELECT max(version_id) FROM goose_db_version WHERE is_applied`).Scan(&v)
 	return v, err
 }
-
-// applyRestore puts a staged copy in place. It may be interrupted anywhere:
-// the next start goes on.
-func (s *Store) applyRestore() error {
-	if _, err := os.Stat(s.restorePath()); errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	dir := filepath.Dir(s.cfg.Path)
-	folder := filepath.Join(dir, "replaced", s.cfg.Now().UTC().Format("20060102T150405.000"))
-	if err := os.MkdirAll(folder, 0o700); err != nil {
-		return err
-	}
-	// The log first: beside another database it would be taken for that one's.
-	for _, suffix := range []string{"-wal", "-shm", ""} {
-		err := os.Rename(s.cfg.Path+suffix, filepath.Join(folder, filepath.Base(s.cfg.Path)+suffix))
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return err
-		}
-	}
-	if err := errors.Join(syncDir(dir), os.Rename(s.restorePath(), s.cfg.Path), syncDir(dir)); err != nil {
-		return err
-	}
-	s.recovery = &Recovery{At: s.cfg.Now(), Reason: "a backup was restored", Kept: folder}
-	s.log.Warn("a backup was restored: a new usage epoch begins", "replaced", folder)
-	return trimFolders(filepath.Dir(folder), keptReplaced)
-}
-
-// keptReplaced is how many databases are kept that a backup has replaced.
-const keptReplaced = 1

@@ -94,6 +94,11 @@ const (
 	StepCommit      Step = "commit"
 	StepAfterCommit Step = "after_commit"
 	StepReopen      Step = "reopen"
+	// These are on the way of a database that is put in the place of another.
+	StepSalvaged Step = "salvaged"
+	StepPutAside Step = "put-aside"
+	StepReplaced Step = "replaced"
+	StepIdentify Step = "identify"
 )
 
 func (c Config) withDefaults() (Config, error) {

@@ -55,10 +55,13 @@ func (s *Store) identify(ctx context.Context) error {
 		id.Epoch = max(inDatabase.Epoch, inFile.Epoch) + 1
 		s.lost("the database is not the one that was left here: a copy was put in its place")
 	}
-	if s.recovery != nil && id == inDatabase && id.Epoch <= inFile.Epoch {
-		id.Epoch++ // what was salvaged need not be all
+	if s.recovery != nil && id == inDatabase {
+		id.Epoch++ // what was salvaged or restored need not be all
 	}
 	s.identity = id
+	if err := s.inject(StepIdentify); err != nil {
+		return err
+	}
 	if id != inFile {
 		if err := writeFile(s.identityPath(), id); err != nil {
 			return fmt.Errorf("write identity: %w", err)
@@ -86,7 +89,11 @@ func (s *Store) storedIdentity(ctx context.Context) (id Identity, err error) {
 	if err != nil {
 		return id, err
 	}
-	return id, json.Unmarshal(text, &id)
+	if err := json.Unmarshal(text, &id); err != nil || id.ID == "" {
+		s.log.Error("the identity in the database is damaged", "error", err)
+		id = Identity{}
+	}
+	return id, nil
 }
 
 // putMeta writes without the committer, which does not run yet.

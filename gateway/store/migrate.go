@@ -13,9 +13,9 @@ import (
 //go:embed migrations/*.sql
 var migrations embed.FS
 
-// migrate brings the schema up to date.
-func (s *Store) migrate(ctx context.Context) error {
-	db, err := sql.Open("sqlite", s.dsn(false))
+// migrate brings the schema of a database up to date.
+func migrate(ctx context.Context, dsn string) error {
+	db, err := sql.Open("sqlite", dsn)
 	if err != nil {
 		return err
 	}

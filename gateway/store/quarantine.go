@@ -9,7 +9,6 @@ import (
 	"io/fs"
 	"net/url"
 	"os"
-	"path/filepath"
 	"slices"
 	"time"
 
@@ -40,9 +39,6 @@ type Salvaged struct {
 	Error string `json:"error,omitempty"`
 }
 
-// keptDamaged is how many damaged databases are kept.
-const keptDamaged = 2
-
 // Recovery is the newest one, or nil.
 func (s *Store) Recovery() *Recovery { return s.recovery }
 
@@ -68,7 +64,7 @@ func (s *Store) noteDamage(err error) {
 	}
 	s.damageOnce.Do(func() {
 		s.log.Error("the database is damaged", "path", s.cfg.Path, "error", err)
-		if e := writeFile(s.suspectPath(), map[string]string{"error": err.Error()}); e != nil {
+		if e := s.markSuspect(err); e != nil {
 			s.log.Error("note the damage for the next start", "error", e)
 		}
 		close(s.damaged)
@@ -89,66 +85,58 @@ func (s *Store) suspect(ctx context.Context) error {
 }
 
 // Check reads the whole database; its error is ErrDamaged when pages do not
-// fit together. It takes seconds for a large one.
+// fit together, and the next Open puts the file aside then. It takes seconds
+// for a large one.
 func (s *Store) Check(ctx context.Context) error {
 	var found string
-	if err := s.reader.db.QueryRowContext(ctx, `PRAGMA quick_check(1)`).Scan(&found); err != nil {
-		return fmt.Errorf("check: %w", err)
+	err := s.reader.db.QueryRowContext(ctx, `PRAGMA quick_check(1)`).Scan(&found)
+	switch {
+	case err != nil:
+		err = fmt.Errorf("check: %w", err)
+	case found != "ok":
+		err = fmt.Errorf("%w: %s", ErrDamaged, found)
 	}
-	if found != "ok" {
-		return fmt.Errorf("%w: %s", ErrDamaged, found)
+	if isDamage(err) {
+		return errors.Join(err, s.markSuspect(err))
 	}
-	return nil
+	return err
 }
 
-// quarantine puts the damaged files aside, opens a new database and copies
-// what can still be read.
+func (s *Store) markSuspect(cause error) error {
+	return writeFile(s.suspectPath(), map[string]string{"error": cause.Error()})
+}
+
+// quarantine copies what can still be read into a new database, and puts that
+// in the place of the damaged one. Interrupted anywhere, the next start finds
+// the damaged one, or goes on.
 func (s *Store) quarantine(ctx context.Context, cause error) error {
 	s.log.Error("the database is damaged and is put aside", "path", s.cfg.Path, "error", cause)
 	s.closeFiles()
-	folder := filepath.Join(filepath.Dir(s.cfg.Path), "damaged", s.cfg.Now().UTC().Format("20060102T150405.000"))
-	if err := os.MkdirAll(folder, 0o700); err != nil {
+	fresh := s.cfg.Path + ".new"
+	if err := removeDatabase(fresh); err != nil {
 		return err
 	}
-	base := filepath.Base(s.cfg.Path)
-	for _, suffix := range []string{"", "-wal"} {
-		err := os.Rename(s.cfg.Path+suffix, filepath.Join(folder, base+suffix))
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return err
-		}
-	}
-	for _, suffix := range []string{"-shm", "-journal", ".suspect"} {
-		if err := os.Remove(s.cfg.Path + suffix); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return err
-		}
-	}
-	s.recovery = &Recovery{At: s.cfg.Now(), Reason: cause.Error(), Kept: folder}
-	if err := s.migrate(ctx); err != nil {
+	if err := migrate(ctx, s.dsnOf(fresh, false)); err != nil {
 		return err
 	}
-	tables, err := salvage(ctx, filepath.Join(folder, base), s.dsn(false))
+	tables, err := salvage(ctx, s.cfg.Path, s.dsnOf(fresh, false))
 	if err != nil {
 		s.log.Error("nothing could be read from the damaged database", "error", err)
 	}
 	for _, t := range tables {
 		s.log.Warn("read from the damaged database", "table", t.Table, "rows", t.Rows, "error", t.Error)
 	}
-	s.recovery.Tables = tables
-	return trimFolders(filepath.Dir(folder), keptDamaged)
-}
-
-// trimFolders removes all but the newest.
-func trimFolders(dir string, keep int) error {
-	entries, err := os.ReadDir(dir)
-	if err != nil {
+	if err := s.inject(StepSalvaged); err != nil {
 		return err
 	}
-	for i := range max(0, len(entries)-keep) { // sorted by name, which is the time
-		if err := os.RemoveAll(filepath.Join(dir, entries[i].Name())); err != nil {
-			return err
-		}
+	r := &Recovery{At: s.cfg.Now(), Reason: cause.Error(), Tables: tables}
+	if err := errors.Join(syncFile(fresh), writeFile(s.recoveryPath(), r)); err != nil {
+		return err
 	}
-	return nil
+	if err := os.Rename(fresh, s.cfg.Path+salvaged.suffix); err != nil {
+		return err
+	}
+	return s.finishReplacement()
 }
 
 // rememberRecovery keeps the report in the database.
@@ -161,8 +149,13 @@ func (s *Store) rememberRecovery(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		s.recovery = new(Recovery)
-		return json.Unmarshal(text, s.recovery)
+		r := new(Recovery)
+		if err := json.Unmarshal(text, r); err != nil {
+			s.log.Warn("the report of an earlier recovery is damaged", "error", err)
+			return nil
+		}
+		s.recovery = r
+		return nil
 	}
 	text, err := json.Marshal(s.recovery)
 	if err != nil {

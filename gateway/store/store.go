@@ -132,7 +132,7 @@ func (s *Store) open(ctx context.Context) (err error) {
 		return err
 	}
 	s.checkDisk()
-	if err := s.applyRestore(); err != nil {
+	if err := s.finishReplacement(); err != nil {
 		return err
 	}
 	if err = s.load(ctx); isDamage(err) {
@@ -144,12 +144,15 @@ func (s *Store) open(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	return errors.Join(s.identify(ctx), s.rememberRecovery(ctx))
+	if err := errors.Join(s.identify(ctx), s.rememberRecovery(ctx)); err != nil {
+		return err
+	}
+	return removeIfThere(s.recoveryPath())
 }
 
 // load opens the connections and takes what is on disk.
 func (s *Store) load(ctx context.Context) (err error) {
-	if err := s.migrate(ctx); err != nil {
+	if err := migrate(ctx, s.dsn(false)); err != nil {
 		return err
 	}
 	if s.writer, err = s.openWriter(); err != nil {
@@ -227,7 +230,9 @@ func lockFile(path string) (*os.File, error) {
 }
 
 // dsn is the data source name of a connection.
-func (s *Store) dsn(readOnly bool) string {
+func (s *Store) dsn(readOnly bool) string { return s.dsnOf(s.cfg.Path, readOnly) }
+
+func (s *Store) dsnOf(path string, readOnly bool) string {
 	q := url.Values{}
 	q.Add("_pragma", "busy_timeout(5000)")
 	q.Add("_pragma", "page_size(4096)")
@@ -251,7 +256,7 @@ func (s *Store) dsn(readOnly bool) string {
 		q.Add("_pragma", "journal_size_limit(8388608)")
 		q.Add("_pragma", "cache_size(-1024)")
 	}
-	return "file:" + (&url.URL{Path: s.cfg.Path}).EscapedPath() + "?" + q.Encode()
+	return "file:" + (&url.URL{Path: path}).EscapedPath() + "?" + q.Encode()
 }
 
 // now is the present on the scale of durations, in milliseconds.
