@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/eclipse/paho.mqtt.golang/packets"
 
@@ -308,4 +309,44 @@ func TestDamagedMessagesAreLeftOut(t *testing.T) {
 	if st := h.store.Stats(); st.OutgoingRows != 0 || st.RetainedRows != 0 {
 		t.Errorf("%d rows, %d retained are left", st.OutgoingRows, st.RetainedRows)
 	}
+}
+
+// The lives of stored messages are on the steady scale: what the wall clock
+// says at the next start is nothing to them, only the time that has passed.
+func TestMessageExpiryOverAClockJump(t *testing.T) {
+	at := time.Date(2026, 7, 1, 12, 0, 0, 0, time.UTC)
+	steady := func(d time.Duration) func(*store.Config, *broker.Config) {
+		return func(c *store.Config, _ *broker.Config) {
+			now := at.Add(d)
+			c.Steady = func() time.Time { return now }
+		}
+	}
+	h := openHub(t, t.TempDir(), steady(0))
+	join(t, h.addr, "sub", false).subscribe(1, "a/#")
+	h.sync()
+	h = h.crashed(steady(0))
+	h.broker.Publish(&broker.Message{Topic: "a/queued", Payload: []byte("queued"), QoS: 1, Expires: time.Now().Add(time.Hour)})
+	h.broker.Publish(&broker.Message{Topic: "a/kept", Payload: []byte("kept"), QoS: 1, Retain: true, Expires: time.Now().Add(time.Hour)})
+	h.sync()
+
+	soon := h.crashed(steady(30 * time.Minute))
+	left := 0
+	soon.broker.Retained("a/kept", func(m *broker.Message) bool {
+		left++
+		if d := time.Until(m.Expires); d < 29*time.Minute || d > 31*time.Minute {
+			t.Errorf("after half an hour it has %v to live", d)
+		}
+		return true
+	})
+	if left != 1 {
+		t.Errorf("%d retained after half an hour", left)
+	}
+	join(t, soon.addr, "sub", false).get("queued")
+
+	late := h.crashed(steady(2 * time.Hour))
+	late.broker.Retained("a/kept", func(*broker.Message) bool {
+		t.Error("the retained message has outlived its expiry")
+		return true
+	})
+	join(t, late.addr, "sub", false).nothing()
 }

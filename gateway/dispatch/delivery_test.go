@@ -134,7 +134,7 @@ func checkStored(t *testing.T, s *store.Store, total int) {
 	n := 0
 	err = s.LoadOutgoing(ctx, func(r broker.OutgoingRecord) {
 		n++
-		want := string(broker.AppendMessage(nil, &broker.Message{Topic: "out", Payload: []byte(strconv.Itoa(n)), QoS: 2}))
+		want := string(broker.AppendMessage(nil, &broker.Message{Topic: "out", Payload: []byte(strconv.Itoa(n)), QoS: 2}, time.Time{}))
 		if bodies[r.Message] != want {
 			t.Errorf("message %d is %q, want %q", n, bodies[r.Message], want)
 		}

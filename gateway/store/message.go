@@ -162,6 +162,9 @@ func (s *Store) dropOutgoingLocked(g *group, ses *session) {
 	}
 }
 
+// Runtime implements broker.MessageStore.
+func (s *Store) Runtime(stored time.Time) time.Time { return s.runtimeOf(stored) }
+
 // Deliver implements broker.MessageStore.
 func (s *Store) Deliver(p *broker.Plan, done func(error)) {
 	if err := s.refuses(); err != nil {
@@ -301,7 +304,7 @@ func (w *writer) messages(g *group) error {
 		return nil
 	}
 	for id, m := range g.bodies {
-		w.buf = broker.AppendMessage(w.buf[:0], m)
+		w.buf = broker.AppendMessage(w.buf[:0], m, w.s.steadyOf(m.Expires))
 		if err := w.run(sqlMessage, int64(id), w.buf); err != nil {
 			return fmt.Errorf("write message: %w", err)
 		}

@@ -81,7 +81,7 @@ func (w *writer) retained(g *group) error {
 		if len(o.message.Payload) == 0 {
 			err = w.run(sqlRetainedDelete, topic)
 		} else {
-			w.buf = broker.AppendMessage(w.buf[:0], o.message)
+			w.buf = broker.AppendMessage(w.buf[:0], o.message, w.s.steadyOf(o.message.Expires))
 			err = w.run(sqlRetained, topic, int64(o.seq), w.buf)
 		}
 		if err != nil {

@@ -22,13 +22,14 @@ const (
 
 var errBadMessage = errors.New("stored message is not readable")
 
-// AppendMessage appends the form in which a message is stored.
-func AppendMessage(b []byte, m *Message) []byte {
+// AppendMessage appends the form in which a message is stored. expires is
+// when m does, on the store's scale; zero is never.
+func AppendMessage(b []byte, m *Message, expires time.Time) []byte {
 	flags := m.QoS
 	if m.Retain {
 		flags |= storedRetain
 	}
-	if !m.Expires.IsZero() {
+	if !expires.IsZero() {
 		flags |= storedExpires
 	}
 	p := m.Properties
@@ -43,7 +44,7 @@ func AppendMessage(b []byte, m *Message) []byte {
 	}
 	b = append(b, messageVersion, flags)
 	if flags&storedExpires != 0 {
-		b = binary.AppendVarint(b, m.Expires.UnixMilli())
+		b = binary.AppendVarint(b, expires.UnixMilli())
 	}
 	b = appendText(b, m.Topic)
 	if p != nil {
@@ -63,8 +64,8 @@ func appendText[T string | []byte](b []byte, s T) []byte {
 	return append(binary.AppendUvarint(b, uint64(len(s))), s...)
 }
 
-// decodeMessage reads what AppendMessage wrote. The result shares nothing with
-// b.
+// decodeMessage reads what AppendMessage wrote, its expiry as it was written.
+// The result shares nothing with b.
 func decodeMessage(b []byte) (*Message, error) {
 	d := storedReader{b: b}
 	if d.byte() != messageVersion {

@@ -5,6 +5,7 @@ import (
 	"maps"
 	"slices"
 	"sync"
+	"time"
 )
 
 // memMessages is a message store whose commits happen when the test says so.
@@ -67,7 +68,7 @@ func (m *memMessages) Deliver(p *Plan, done func(error)) {
 		m.mu.Lock()
 		defer m.mu.Unlock()
 		m.next++
-		m.bodies[m.next] = AppendMessage(nil, p.Message)
+		m.bodies[m.next] = AppendMessage(nil, p.Message, p.Message.Expires)
 		for i := range p.Rows {
 			row := &p.Rows[i]
 			m.rows[rowKey{row.Client, row.Seq}] = OutgoingRecord{
@@ -101,7 +102,7 @@ func (m *memMessages) Retain(msg *Message) {
 		delete(m.retained, msg.Topic)
 		return
 	}
-	m.retained[msg.Topic] = AppendMessage(nil, msg)
+	m.retained[msg.Topic] = AppendMessage(nil, msg, msg.Expires)
 }
 
 func (m *memMessages) stored() int {
@@ -109,3 +110,5 @@ func (m *memMessages) stored() int {
 	defer m.mu.Unlock()
 	return len(m.rows)
 }
+
+func (m *memMessages) Runtime(stored time.Time) time.Time { return stored }

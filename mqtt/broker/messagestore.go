@@ -3,6 +3,7 @@ package broker
 import (
 	"context"
 	"errors"
+	"time"
 )
 
 // MessageStore keeps what durable sessions still have to get, and the retained
@@ -22,6 +23,11 @@ type MessageStore interface {
 	LoadMessages(ctx context.Context, fn func(id uint64, body []byte)) error
 	LoadOutgoing(ctx context.Context, fn func(OutgoingRecord)) error
 	LoadRetained(ctx context.Context, fn func(topic string, body []byte)) error
+
+	// Runtime turns the expiry of a stored message, which is on the store's
+	// scale, into a moment of the runtime's clock. Over a restart only the
+	// store knows how much time has passed.
+	Runtime(stored time.Time) time.Time
 
 	// Deliver commits a plan that no handler's unit carries. Rows of sessions
 	// that are gone are left out. The error wraps ErrRefused while there is no

@@ -181,11 +181,11 @@ func FuzzStoredMessage(f *testing.F) {
 	m := &Message{Topic: "a/b", Payload: []byte("x"), QoS: 2, Retain: true, Expires: time.UnixMilli(1700000000000), Properties: &Properties{
 		UTF8Payload: true, ContentType: "c", ResponseTopic: "r", CorrelationData: []byte{}, User: []UserProperty{{"k", "v"}},
 	}}
-	f.Add(AppendMessage(nil, m), (&Row{q: queued{qos: 1, retain: true, subID: 7, subIDs: []int{300}, group: &shareGroup{filter: "$share/g/a"}}}).AppendOptions(nil))
-	f.Add(AppendMessage(nil, &Message{Topic: "t"}), (&Row{q: queued{qos: 2}}).AppendOptions(nil))
+	f.Add(AppendMessage(nil, m, m.Expires), (&Row{q: queued{qos: 1, retain: true, subID: 7, subIDs: []int{300}, group: &shareGroup{filter: "$share/g/a"}}}).AppendOptions(nil))
+	f.Add(AppendMessage(nil, &Message{Topic: "t"}, time.Time{}), (&Row{q: queued{qos: 2}}).AppendOptions(nil))
 	f.Fuzz(func(t *testing.T, body, options []byte) {
 		if m, err := decodeMessage(body); err == nil {
-			again, err := decodeMessage(AppendMessage(nil, m))
+			again, err := decodeMessage(AppendMessage(nil, m, m.Expires))
 			if err != nil || !reflect.DeepEqual(m, again) {
 				t.Fatalf("%+v became %+v, %v", m, again, err)
 			}

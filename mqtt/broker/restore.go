@@ -15,7 +15,7 @@ func (s *Server) loadMessages(ctx context.Context) error {
 	}
 	all := map[uint64]*Message{}
 	err := s.messages.LoadMessages(ctx, func(id uint64, body []byte) {
-		m, err := decodeMessage(body)
+		m, err := s.storedMessage(body)
 		if err != nil {
 			s.damaged("message", "row", id, err)
 			return
@@ -30,7 +30,7 @@ func (s *Server) loadMessages(ctx context.Context) error {
 		return fmt.Errorf("load outgoing messages: %w", err)
 	}
 	err = s.messages.LoadRetained(ctx, func(topic string, body []byte) {
-		m, err := decodeMessage(body)
+		m, err := s.storedMessage(body)
 		switch {
 		case err != nil || m.Topic != topic:
 			s.damaged("retained message", "topic", topic, errBadMessage)
@@ -45,6 +45,14 @@ func (s *Server) loadMessages(ctx context.Context) error {
 		return fmt.Errorf("load retained messages: %w", err)
 	}
 	return nil
+}
+
+func (s *Server) storedMessage(body []byte) (*Message, error) {
+	m, err := decodeMessage(body)
+	if err == nil && !m.Expires.IsZero() {
+		m.Expires = s.messages.Runtime(m.Expires)
+	}
+	return m, err
 }
 
 func (s *Server) damaged(what, key string, value any, err error) {

@@ -19,7 +19,7 @@ func encodeWill(w *will) []byte {
 	}
 	b := binary.AppendVarint(nil, int64(w.delay))
 	b = binary.AppendVarint(b, int64(w.life))
-	return AppendMessage(b, &w.msg)
+	return AppendMessage(b, &w.msg, w.msg.Expires)
 }
 
 func decodeWill(b []byte) (*will, error) {
