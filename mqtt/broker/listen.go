@@ -29,28 +29,32 @@ type listener interface{ Close() error }
 // Listen opens a listener that lives until Close, and returns its address. ctx
 // bounds the opening only.
 func (s *Server) Listen(ctx context.Context, cfg ListenerConfig) (net.Addr, error) {
-	secure := cfg.Network == "tls" || cfg.Network == "wss"
-	switch cfg.Network {
-	case "tcp", "tls", "ws", "wss":
-	default:
-		return nil, fmt.Errorf("listener %s: network %q: want tcp, tls, ws or wss", cfg.Name, cfg.Network)
-	}
-	if secure && cfg.TLS == nil {
-		return nil, fmt.Errorf("listener %s: %s needs a TLS configuration with a certificate", cfg.Name, cfg.Network)
-	}
-	if secure {
-		cfg.TLS = cfg.TLS.Clone()
-		cfg.TLS.MinVersion = max(cfg.TLS.MinVersion, tls.VersionTLS12)
+	if err := cfg.check(); err != nil {
+		return nil, err
 	}
 	l, err := new(net.ListenConfig).Listen(ctx, "tcp", cfg.Address)
 	if err != nil {
 		return nil, fmt.Errorf("listener %s: %w", cfg.Name, err)
 	}
+	return l.Addr(), s.Serve(l, cfg)
+}
+
+// Serve takes connections from l, which the broker closes from now on, also
+// where it fails. cfg.Address means nothing here.
+func (s *Server) Serve(l net.Listener, cfg ListenerConfig) error {
+	if err := cfg.check(); err != nil {
+		_ = l.Close() // never used
+		return err
+	}
+	if cfg.TLS != nil {
+		cfg.TLS = cfg.TLS.Clone()
+		cfg.TLS.MinVersion = max(cfg.TLS.MinVersion, tls.VersionTLS12)
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closing {
 		_ = l.Close() // never used
-		return nil, fmt.Errorf("listener %s: the broker is closed", cfg.Name)
+		return fmt.Errorf("listener %s: the broker is closed", cfg.Name)
 	}
 	s.beginLocked()
 	if cfg.Network == "ws" || cfg.Network == "wss" {
@@ -61,7 +65,20 @@ func (s *Server) Listen(ctx context.Context, cfg ListenerConfig) (net.Addr, erro
 		go s.accept(l, cfg)
 	}
 	s.log.Info("listening", "listener", cfg.Name, "network", cfg.Network, "address", l.Addr().String())
-	return l.Addr(), nil
+	return nil
+}
+
+func (cfg *ListenerConfig) check() error {
+	switch cfg.Network {
+	case "tcp", "ws":
+	case "tls", "wss":
+		if cfg.TLS == nil {
+			return fmt.Errorf("listener %s: %s needs a TLS configuration with a certificate", cfg.Name, cfg.Network)
+		}
+	default:
+		return fmt.Errorf("listener %s: network %q: want tcp, tls, ws or wss", cfg.Name, cfg.Network)
+	}
+	return nil
 }
 
 // accept takes connections until the listener is closed.

@@ -34,3 +34,7 @@ type Properties struct {
 
 // UserProperty is one name and value; names may repeat and order counts.
 type UserProperty struct{ Name, Value string }
+
+// expired reports whether the message must not go to anybody new any more
+// [MQTT-3.3.2-5].
+func (m *Message) expired() bool { return !m.Expires.IsZero() && !time.Now().Before(m.Expires) }

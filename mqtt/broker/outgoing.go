@@ -5,7 +5,6 @@ import (
 	"sort"
 	"strings"
 	"sync/atomic"
-	"time"
 
 	"github.com/mochi-mqtt/server/v2/packets"
 
@@ -128,11 +127,12 @@ func (o *outgoing) add(f flight) {
 	o.sent++
 }
 
-// trim forgets what is done at the front.
+// trim forgets what is done at the front. Where little may be sent again at a
+// time, what is not its turn yet may be done since an earlier connection.
 func (o *outgoing) trim() {
 	for len(o.window()) > 0 && o.window()[0].state == done {
 		o.head++
-		o.resend--
+		o.resend = max(o.resend-1, 0)
 	}
 	if o.head == len(o.flights) {
 		o.flights, o.head = o.flights[:0], 0
@@ -434,7 +434,7 @@ func (s *session) sendAgain(r *routing, c *conn) {
 }
 
 func (s *session) expired(q *queued) bool {
-	if q.msg.Expires.IsZero() || time.Now().Before(q.msg.Expires) {
+	if !q.msg.expired() {
 		return false
 	}
 	s.srv.count.dropExpired.Add(1) // [MQTT-3.3.2-5]

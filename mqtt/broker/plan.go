@@ -4,7 +4,6 @@ import (
 	"errors"
 	"strings"
 	"sync/atomic"
-	"time"
 )
 
 // Plan is a message of QoS 1 or 2 with the places that it has in the queues of
@@ -118,7 +117,7 @@ func (s *Server) retainedChanged(m *Message) {
 // plan matches m and reserves a place with every durable session that gets it
 // with QoS 1 or 2. It returns nil when nothing has to be on disk.
 func (r *routing) plan(s *Server, m *Message, publisher string, owned bool) *Plan {
-	if s.messages == nil || !m.Expires.IsZero() && !time.Now().Before(m.Expires) {
+	if s.messages == nil || m.expired() {
 		return nil
 	}
 	retain := m.Retain && s.keepsRetained(m.Topic)

@@ -3,7 +3,6 @@ package broker
 import (
 	"context"
 	"fmt"
-	"time"
 )
 
 // loadMessages restores what durable sessions still have to get, and the
@@ -35,7 +34,7 @@ func (s *Server) loadMessages(ctx context.Context) error {
 		case err != nil || m.Topic != topic:
 			s.damaged("retained message", "topic", topic, errBadMessage)
 			s.messages.Retain(&Message{Topic: topic})
-		case !m.Expires.IsZero() && !time.Now().Before(m.Expires):
+		case m.expired():
 			s.messages.Retain(&Message{Topic: topic})
 		default:
 			s.retained.load(m)

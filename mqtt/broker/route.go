@@ -66,7 +66,7 @@ func (r *routing) flush() {
 // that. publisher is the client it is from, empty for the broker's own. owned
 // is false when m's bytes are only lent: whoever keeps it takes a copy.
 func (r *routing) route(s *Server, m *Message, publisher string, owned bool, p *Plan) {
-	if !m.Expires.IsZero() && !time.Now().Before(m.Expires) {
+	if m.expired() {
 		s.count.dropExpired.Add(1)
 	} else {
 		r.take(m, owned)

@@ -182,7 +182,7 @@ func (s *session) returnShared() {
 	s.mu.Lock()
 	var all []queued
 	note := func(q *queued) {
-		if q.group != nil && q.qos == 1 {
+		if q.group != nil && q.qos == 1 && !q.msg.expired() {
 			all = append(all, *q)
 		}
 	}
@@ -223,7 +223,6 @@ func (s *session) handedOn(seq uint64) {
 		}
 		s.finish(f)
 		s.out.trim()
-		s.out.resend = max(s.out.resend, 0)
 		return
 	}
 	if q := s.out.lossless.find(seq); q != nil && q.state == ready {
@@ -236,11 +235,13 @@ func (s *session) handedOn(seq uint64) {
 func (s *session) abandon() (orphans []queued) {
 	keep := func(q queued) {
 		s.letGo(&q)
-		if q.group != nil && q.qos == 1 {
+		switch {
+		case s.expired(&q):
+		case q.group != nil && q.qos == 1:
 			orphans = append(orphans, q)
-			return
+		default:
+			s.srv.count.dropSessionEnd.Add(1)
 		}
-		s.srv.count.dropSessionEnd.Add(1)
 	}
 	for _, f := range s.out.window() {
 		if f.state != done {
