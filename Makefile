@@ -42,7 +42,8 @@ lint: ## Run the linters, import directions included
 fmt: ## Format
 	$(TOOL) gofumpt -w $$(git ls-files '*.go')
 
-fuzz: ## Run every fuzz target for FUZZTIME
+fuzz: ## Run every fuzz target for FUZZTIME; first show that the conversations catch seeded faults
+	$(GO) test -count=1 -tags seededfaults -run '^TestSeededFaults$$' ./firmware-tests/conversation
 	@./firmware-tests/fuzz.sh '$(GO)' '$(FUZZTIME)'
 
 bench: build ## Measure the budgets: testing.B, then the load driver
