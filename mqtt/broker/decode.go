@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -66,30 +67,66 @@ func wireErrorOf(err error) error {
 }
 
 func decodeConnect(pk *packet, body []byte) error {
-	// The protocol version is read from the body, so the place of the
-	// properties is known only after it: name, level, flags, keep alive.
-	if n := skipString(body, 0); n > 0 && len(body) > n && body[n] == 5 {
-		end, _, err := checkProperties(body, n+4)
-		if err != nil {
-			return err
-		}
-		if flags := body[n+1]; flags&4 != 0 {
-			if will := skipString(body, end); will > 0 {
-				_, present, err := checkProperties(body, will)
-				if err != nil {
-					return err
-				}
-				pk.willExpires = present&hasExpiry != 0
-			}
-		}
+	if err := checkConnect(pk, body); err != nil {
+		return err
 	}
 	if err := wireErrorOf(pk.ConnectDecode(body)); err != nil {
 		return err
 	}
-	if !utf8.Valid(pk.Connect.Username) {
-		return malformed("user name is not UTF-8") // [MQTT-3.1.3-11]
+	if name := pk.Connect.Username; !utf8.Valid(name) || bytes.IndexByte(name, 0) >= 0 { // [MQTT-3.1.3-12], [MQTT-1.5.4-2]
+		return malformed("user name is not a UTF-8 string without U+0000")
 	}
 	return nil
+}
+
+// checkConnect walks the fields that the flags of a CONNECT announce, and
+// nothing may follow them: what has no flag must not be there [MQTT-3.1.2-16],
+// [MQTT-3.1.2-18], which mochi's decoder does not see.
+func checkConnect(pk *packet, body []byte) error {
+	at := skipString(body, 0) // the protocol name
+	if at == 0 || len(body) < at+4 {
+		return malformed("CONNECT cut short")
+	}
+	version, flags := body[at], body[at+1]
+	at += 4 // level, flags, keep alive
+	properties := func() (present uint64, err error) {
+		if version == 5 {
+			at, present, err = checkProperties(body, at)
+		}
+		return present, err
+	}
+	if _, err := properties(); err != nil {
+		return err
+	}
+	at = skipString(body, at) // the client id
+	if flags&4 != 0 && at > 0 {
+		present, err := properties()
+		if err != nil {
+			return err
+		}
+		pk.willExpires = present&hasExpiry != 0
+		at = skipField(body, skipField(body, at)) // topic and payload
+	}
+	for _, flag := range [...]byte{0x80, 0x40} { // user name, password
+		if flags&flag != 0 {
+			at = skipField(body, at)
+		}
+	}
+	switch {
+	case at == 0:
+		return malformed("CONNECT cut short")
+	case at < len(body):
+		return malformed("CONNECT with more than its flags announce")
+	}
+	return nil
+}
+
+// skipField is skipString for a place that an earlier one found, or did not.
+func skipField(b []byte, at int) int {
+	if at == 0 {
+		return 0
+	}
+	return skipString(b, at)
 }
 
 const hasExpiry = 1 << packets.PropMessageExpiryInterval
