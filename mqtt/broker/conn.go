@@ -255,7 +255,7 @@ func (c *conn) verdict(err error) (code ReasonCode, clean bool) {
 	count := &c.srv.count
 	switch {
 	case errors.As(err, &bye):
-		return Success, bye.code != DisconnectWithWill // [MQTT-3.14.4-3]
+		return Success, bye.code == Success // [MQTT-3.14.4-3], [MQTT-3.1.2-8]
 	case c.kicked():
 		return c.closeCode, c.closeCode == ServerShuttingDown // see Close
 	case errors.As(err, &wire):
