@@ -124,6 +124,8 @@ func (c *conn) hello(head byte, body []byte) (*hello, error) {
 	if err := decode(pk, c.version, head, body); err != nil {
 		return nil, err
 	}
+	c.max = maximumsOf(&pk.Properties, c.version)
+	c.problemInfo = !pk.Properties.RequestProblemInfoFlag || pk.Properties.RequestProblemInfo == 1
 	p, cfg := &pk.Connect, &c.srv.cfg
 	if pk.ReservedBit != 0 { // [MQTT-3.1.2-3]
 		return nil, malformed("reserved connect flag is set")
@@ -156,8 +158,6 @@ func (c *conn) hello(head byte, body []byte) (*hello, error) {
 	} else if p.WillQos != 0 || p.WillRetain { // [MQTT-3.1.2-11], [MQTT-3.1.2-13]
 		return nil, malformed("will flags without a will")
 	}
-	c.max = maximumsOf(&pk.Properties, c.version)
-	c.problemInfo = !pk.Properties.RequestProblemInfoFlag || pk.Properties.RequestProblemInfo == 1
 	c.keepAlive = time.Duration(p.Keepalive) * time.Second
 	h.creds = Credentials{
 		Client: h.client, Username: string(p.Username), Password: p.Password,
@@ -293,23 +293,31 @@ func expand(filters []string, client, user string) []string {
 	return out
 }
 
-// connack encodes the answer to h.
+// connack encodes the answer to h. It is nil where there is none to give: no
+// 3.1.1 code fits, or the client takes no packet of this size.
 func (c *conn) connack(h *hello, code ReasonCode, reason string) []byte {
 	pk := packets.Packet{
 		FixedHeader: packets.FixedHeader{Type: packets.Connack}, ProtocolVersion: c.version,
 		SessionPresent: c.resumed && code == Success, ReasonCode: byte(code),
 		Mods: packets.Mods{MaxSize: uint32(c.max.packet), DisallowProblemInfo: !c.problemInfo},
 	}
-	if c.version != 5 {
-		pk.ReasonCode = code.connack3()
-	} else if code == Success {
+	switch {
+	case c.version != 5:
+		var ok bool
+		if pk.ReasonCode, ok = code.connack3(); !ok {
+			return nil
+		}
+	case code == Success:
 		c.announce(&pk.Properties, h)
-	} else {
+	default:
 		pk.Properties.ReasonString = reason
 	}
 	b, err := encode(&pk)
 	if err != nil { // mochi's CONNACK encoder has no error path
 		c.srv.log.Error("encode CONNACK", "client", c.remote, "error", err)
+	}
+	if limit := c.max.packet; limit > 0 && len(b) > limit { // [MQTT-3.1.2-24]
+		return nil
 	}
 	return b
 }

@@ -49,21 +49,25 @@ func (c ReasonCode) String() string {
 	return fmt.Sprintf("0x%02X", byte(c))
 }
 
-// connack3 is the 3.1.1 CONNACK return code for c [MQTT3 3.2.2.3].
-func (c ReasonCode) connack3() byte {
+// connack3 is the 3.1.1 CONNACK return code for c [MQTT3 3.2.2.3]. It reports
+// false where none fits: the connection is then closed without a CONNACK [MQTT3
+// MQTT-3.2.2-6].
+func (c ReasonCode) connack3() (code byte, ok bool) {
 	switch c {
 	case Success:
-		return 0
+		return 0, true
 	case UnsupportedProtocolVersion:
-		return 1
+		return 1, true
 	case ClientIdentifierNotValid:
-		return 2
+		return 2, true
+	case ServerUnavailable, ServerBusy, ServerShuttingDown, QuotaExceeded, ConnectionRateExceeded:
+		return 3, true
 	case BadUserNameOrPassword:
-		return 4
+		return 4, true
 	case NotAuthorized:
-		return 5
+		return 5, true
 	}
-	return 3 // server unavailable
+	return 0, false
 }
 
 // wireError is why a connection ends: what the client is told, and what the

@@ -23,7 +23,12 @@ func (s *Server) attach(ctx context.Context, c *conn, h *hello) error {
 		sess.revoke(c)
 	}
 	c.keepAlive = s.keepAlive(c.version, c.keepAlive)
-	err = s.admitSession(c, sess, h)
+	connack := c.connack(h, Success, "")
+	if connack == nil {
+		err = refuse(PacketTooLarge, "a maximum packet size of %d bytes leaves no room for the CONNACK", c.max.packet)
+	} else {
+		err = s.admitSession(c, sess, h)
+	}
 	if err == nil {
 		err = c.nc.SetDeadline(time.Time{})
 	}
@@ -39,7 +44,6 @@ func (s *Server) attach(ctx context.Context, c *conn, h *hello) error {
 	}
 	c.out = newOutput(s.cfg.MaxOutBuffer, &c.outHeld)
 	c.routing = &routing{srv: s}
-	connack := c.connack(h, Success, "")
 	s.wg.Add(1)
 	go c.write()
 	sess.activate(c, h, connack)

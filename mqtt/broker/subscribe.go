@@ -2,6 +2,7 @@ package broker
 
 import (
 	"errors"
+	"fmt"
 	"maps"
 
 	"github.com/mochi-mqtt/server/v2/packets"
@@ -13,6 +14,9 @@ import (
 // sessions), then takes effect, then is acknowledged, then retained messages
 // follow.
 func (c *conn) subscribe() error {
+	if err := c.fits(len(c.pk.Filters)); err != nil {
+		return err
+	}
 	s := c.sess
 	id := 0
 	if ids := c.pk.Properties.SubscriptionIdentifier; len(ids) > 0 {
@@ -167,6 +171,9 @@ func (s *session) replay(r *routing, sub *subscription, m *Message) {
 
 // unsubscribe handles UNSUBSCRIBE.
 func (c *conn) unsubscribe() error {
+	if err := c.fits(len(c.pk.Filters)); err != nil {
+		return err
+	}
 	s := c.sess
 	subs := maps.Clone(s.subs)
 	codes := make([]byte, len(c.pk.Filters))
@@ -196,6 +203,16 @@ func (c *conn) unsubscribe() error {
 		delete(s.subs, sub.filter)
 	}
 	return c.suback(packets.Unsuback, packetID, codes) // [MQTT-3.10.4-4]
+}
+
+// fits reports why the client could not be answered: an acknowledgement with
+// this many codes is larger than the packets that it takes [MQTT-3.1.2-24].
+func (c *conn) fits(codes int) error {
+	remaining := 2 + 1 + codes // packet id, property length
+	if size := 1 + varintLen(remaining) + remaining; c.version == 5 && size > c.max.packet {
+		return &wireError{PacketTooLarge, fmt.Sprintf("the answer to %d filters is larger than the client takes", codes)}
+	}
+	return nil
 }
 
 func (c *conn) suback(kind byte, id uint16, codes []byte) error {
