@@ -12,7 +12,7 @@ CUTS     ?= 600
 SITES    ?= 60
 MINUTES  ?= 30
 
-.PHONY: help demo build cross test race lint fmt fuzz bench load e2e crash power full-disk soak crowd test-guests test-arm64 check clean
+.PHONY: help demo build cross test race conformance lint fmt fuzz bench load e2e crash power full-disk soak crowd test-guests test-arm64 check clean
 
 help: ## Show the targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
@@ -33,6 +33,9 @@ test: ## Run the tests; Go is all they need
 
 race: ## Run the tests under the race detector
 	$(GO) test -race ./...
+
+conformance: ## Record what the broker's tests show of MQTT 3.1.1 and 5.0 in docs/CONFORMANCE.md
+	$(GO) test -count=1 ./mqtt/broker -update
 
 lint: ## Run the linters, import directions included
 	$(TOOL) golangci-lint run ./...

@@ -86,6 +86,7 @@ func TestACL(t *testing.T) {
 			all.quiet()
 		} else {
 			all.expectClosed() // it could only lie [MQTT-3.3.5-2]
+			shows3(t, "3.3.5-2")
 		}
 		if st, want := srv.Stats(), map[byte]uint64{4: 2, 5: 3}[version]; st.DeniedPublishes != want {
 			t.Errorf("%d denied publishes, want %d", st.DeniedPublishes, want)

@@ -228,6 +228,7 @@ func TestClientMaximumPacketSize(t *testing.T) {
 	if n := srv.Stats().DroppedTooLarge; n != 2 {
 		t.Errorf("%d counted as too large", n)
 	}
+	shows5(t, "3.1.2-24")
 }
 
 func TestReceiveMaximumOfClient(t *testing.T) {
@@ -240,7 +241,7 @@ func TestReceiveMaximumOfClient(t *testing.T) {
 	m0, m1 := sub.expectMessage("0"), sub.expectMessage("1")
 	srv.Publish(&Message{Topic: "a", Payload: []byte("q0")})
 	sub.expectMessage("q0") // QoS 0 is not held up
-	sub.quiet()             // [MQTT-3.3.4-7]
+	sub.quiet()             // [MQTT-3.3.4-9]
 	sub.ack(packets.Puback, m0.PacketID)
 	m2 := sub.expectMessage("2")
 	sub.ack(packets.Pubrec, m1.PacketID)
@@ -271,9 +272,10 @@ func TestReceiveMaximumOfServer(t *testing.T) {
 		for id := range uint16(4) {
 			p.publish("a", "x", 1, id+1)
 		}
-		if code := p.expectClosed(); code != ReceiveMaximumExceeded { // [MQTT-3.3.4-9]
+		if code := p.expectClosed(); code != ReceiveMaximumExceeded { // [MQTT-3.3.4-7]
 			t.Errorf("closed with %v", code)
 		}
+		shows5(t, "3.3.4-7")
 	})
 	t.Run("v3.1.1", func(t *testing.T) { // it cannot know: it is only read more slowly
 		h.reset()

@@ -112,6 +112,7 @@ func TestDuplicateOfReleased(t *testing.T) {
 	pub.disconnect()
 	pub, _ = connected(t, addr, 4, "pub", durable)
 	check("another session", pub, true, "x", true)
+	shows3(t, "4.3.2-2")
 	_ = srv
 }
 

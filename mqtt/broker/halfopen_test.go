@@ -25,7 +25,7 @@ func TestMain(m *testing.M) {
 	if addr := os.Getenv(halfOpenAddr); addr != "" {
 		os.Exit(holdHalfOpen(addr))
 	}
-	os.Exit(m.Run())
+	os.Exit(keepRecord(m.Run()))
 }
 
 // startHalfOpen runs this binary as the process that connects and says nothing

@@ -82,7 +82,7 @@ func TestHostilePackets(t *testing.T) {
 			p.write([]byte(tc.bytes))
 			code := p.expectClosed()
 			if (tc.version == 5) != code.Failed() {
-				t.Errorf("closed with %v", code) // [MQTT-4.13.1-1]
+				t.Errorf("closed with %v", code)
 			}
 			other.quiet()
 			if srv.Stats().ProtocolErrors != 1 {
@@ -90,6 +90,8 @@ func TestHostilePackets(t *testing.T) {
 			}
 		})
 	}
+	shows3(t, "4.8.0-1")
+	shows5(t, "4.13.1-1")
 }
 
 func TestHostileConnects(t *testing.T) {

@@ -96,8 +96,13 @@ func TestTakeover(t *testing.T) {
 	if !ack.SessionPresent {
 		t.Error("no session present")
 	}
+	shows5(t, "3.1.4-3")
 	srv.Publish(&Message{Topic: "a", Payload: []byte("x"), QoS: 1})
 	second.expectMessage("x")
+	old, _ := connected(t, addr, 4, "old", as("ann"))
+	connected(t, addr, 4, "old", as("ann"))
+	old.expectClosed()
+	shows3(t, "3.1.4-2")
 	for _, version := range []byte{4, 5} { // the id belongs to ann
 		p := dial(t, addr, version)
 		want := byte(NotAuthorized)
@@ -110,7 +115,7 @@ func TestTakeover(t *testing.T) {
 		p.expectClosed()
 	}
 	second.quiet()
-	if st := srv.Stats(); st.Takeovers != 1 || st.DeniedConnects != 2 {
+	if st := srv.Stats(); st.Takeovers != 2 || st.DeniedConnects != 2 {
 		t.Errorf("%d takeovers, %d denied", st.Takeovers, st.DeniedConnects)
 	}
 }
