@@ -66,7 +66,7 @@ crash: ## Kill the gateway ROUNDS times under load, at random and at every step;
 	@$(BUILD) -o bin/crash ./firmware-tests/crash
 	@./bin/crash -rounds $(ROUNDS) -headgate bin/headgate -seeded bin/headgate-seeded
 
-power: ## Cut the power CUTS times: replay what was written without what was not synced (needs strace)
+power: ## Cut the power CUTS times (0: after every write): replay what was written without what was not synced (needs strace)
 	@$(BUILD) -o bin/headgate ./cmd/headgate
 	@$(BUILD) -tags seededfaults -o bin/headgate-seeded ./cmd/headgate
 	@$(BUILD) -o bin/power ./firmware-tests/power

@@ -222,15 +222,13 @@ func (d *disk) same(root string) error {
 		return err
 	}
 	for name, f := range d.files {
-		b := slices.Clone(f.safe)
-		for i := range f.pending {
-			b = f.pending[i].onto(b)
-		}
 		was := real.files[name]
 		if was == nil {
 			return fmt.Errorf("the trace says that %s is there, and it is not", name)
 		}
-		if i := mismatch(b, was.safe); i >= 0 {
+		b := f.whole(true)
+		i := mismatch(b, was.safe)
+		if i >= 0 && mismatch(f.whole(false), was.safe) >= 0 {
 			return fmt.Errorf("the trace does not explain %s from byte %d on (%d bytes, and %d in the trace)", name, i, len(was.safe), len(b))
 		}
 		delete(real.files, name)
@@ -239,6 +237,18 @@ func (d *disk) same(root string) error {
 		return fmt.Errorf("%s is there, and the trace does not say so", name)
 	}
 	return nil
+}
+
+// whole is the file with all its writes, with or without those that the kill
+// cut off.
+func (f *file) whole(cut bool) []byte {
+	b := slices.Clone(f.safe)
+	for i := range f.pending {
+		if w := &f.pending[i]; cut || !w.cut {
+			b = w.onto(b)
+		}
+	}
+	return b
 }
 
 func mismatch(a, b []byte) int {

@@ -36,7 +36,7 @@ type plan struct {
 func main() {
 	headgate := flag.String("headgate", "bin/headgate", "the gateway's binary")
 	seeded := flag.String("seeded", "", "the binary built with the tag seededfaults; empty skips its proof")
-	images := flag.Int("images", 300, "how many disks to open")
+	images := flag.Int("images", 300, "how many disks to open; 0 is one after every call of the trace")
 	load := flag.Duration("load", 3*time.Second, "how long to publish")
 	seed := flag.Uint64("seed", uint64(time.Now().UnixNano()), "of what is lost")
 	flag.Parse()
@@ -53,7 +53,7 @@ func run(ctx context.Context, p plan, seeded string) error {
 	if _, err := exec.LookPath("strace"); err != nil {
 		return errors.New("strace is not installed: apt-get install strace")
 	}
-	fmt.Printf("power: %d cuts, seed %d\n", p.images, p.seed)
+	fmt.Printf("power: %d cuts (0 is one after every call), seed %d\n", p.images, p.seed)
 	full, err := trial(ctx, p)
 	if err != nil {
 		return err

@@ -33,6 +33,8 @@ type call struct {
 	offset  int64
 	data    []byte // what was written; for opTruncate offset is the size
 	started int
+	// cut is true for a call that the kill cut off: it was done or not.
+	cut bool
 }
 
 // traceReader reads what strace -f -yy -xx wrote.
@@ -64,6 +66,11 @@ func readTrace(r io.Reader, root string) ([]call, error) {
 		}
 		if err := t.line(thread, strings.TrimSpace(text)); err != nil {
 			return nil, fmt.Errorf("trace line %d: %w", n, err)
+		}
+	}
+	for _, p := range t.pending {
+		if p.at >= 0 {
+			t.calls[p.at].cut = true
 		}
 	}
 	return t.calls, scan.Err()

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -42,11 +43,7 @@ func cut(ctx context.Context, p plan, dir string) (*result, error) {
 	}
 	r := &result{calls: len(rec.calls), byLoss: map[string]int{}}
 	random := rand.New(rand.NewPCG(p.seed, 2))
-	points := make([]int, p.images)
-	for i := range points {
-		points[i] = random.IntN(len(rec.calls))
-	}
-	sort.Ints(points)
+	points := moments(p.images, len(rec.calls), random)
 	led := newLedger(rec)
 	next := 0
 	for at := range rec.calls {
@@ -74,6 +71,19 @@ func cut(ctx context.Context, p plan, dir string) (*result, error) {
 		return nil, errors.New("the trace shows no acknowledgement: it does not show the gateway's work")
 	}
 	return r, nil
+}
+
+// moments are the places in the trace to cut at: n of them at random, or with 0
+// every one.
+func moments(n, calls int, random *rand.Rand) []int {
+	points := make([]int, cmp.Or(n, calls))
+	for i := range points {
+		if points[i] = i; n > 0 {
+			points[i] = random.IntN(calls)
+		}
+	}
+	sort.Ints(points)
+	return points
 }
 
 func (r *result) count(c *call) {
