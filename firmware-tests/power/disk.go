@@ -226,9 +226,9 @@ func (d *disk) same(root string) error {
 		if was == nil {
 			return fmt.Errorf("the trace says that %s is there, and it is not", name)
 		}
-		b := f.whole(true)
-		i := mismatch(b, was.safe)
-		if i >= 0 && mismatch(f.whole(false), was.safe) >= 0 {
+		b := f.whole()
+		f.takeCut(&b, was.safe)
+		if i := mismatch(b, was.safe); i >= 0 {
 			return fmt.Errorf("the trace does not explain %s from byte %d on (%d bytes, and %d in the trace)", name, i, len(was.safe), len(b))
 		}
 		delete(real.files, name)
@@ -239,16 +239,32 @@ func (d *disk) same(root string) error {
 	return nil
 }
 
-// whole is the file with all its writes, with or without those that the kill
-// cut off.
-func (f *file) whole(cut bool) []byte {
+// whole is the file with all its writes.
+func (f *file) whole() []byte {
 	b := slices.Clone(f.safe)
 	for i := range f.pending {
-		if w := &f.pending[i]; cut || !w.cut {
-			b = w.onto(b)
-		}
+		b = f.pending[i].onto(b)
 	}
 	return b
+}
+
+// takeCut takes what the kill cut off from what is there.
+func (f *file) takeCut(b *[]byte, real []byte) {
+	for i := range f.pending {
+		w := &f.pending[i]
+		if !w.cut || w.kind != opWrite {
+			continue
+		}
+		from, to := int(w.offset), min(int(w.offset)+max(w.size, len(w.data)), len(real))
+		if len(*b) > len(real) { // it did not get so far
+			*b = (*b)[:len(real)]
+		}
+		if from >= to {
+			continue
+		}
+		known := pendingWrite{call: call{kind: opWrite, offset: w.offset, data: real[from:to]}}
+		*b = known.onto(*b)
+	}
 }
 
 func mismatch(a, b []byte) int {

@@ -33,8 +33,10 @@ type call struct {
 	offset  int64
 	data    []byte // what was written; for opTruncate offset is the size
 	started int
-	// cut is true for a call that the kill cut off: it was done or not.
-	cut bool
+	// cut is true for a call that the kill cut off: it was done or not. What
+	// it was to write may not be known any more, only how much: size.
+	cut  bool
+	size int
 }
 
 // traceReader reads what strace -f -yy -xx wrote.
@@ -119,7 +121,7 @@ func (t *traceReader) done(text string, p pendingCall) error {
 
 var (
 	openFile   = regexp.MustCompile(`^open(?:at)?\((?:[^",]*, )?"([^"]*)", ([A-Z_|]+).*\) = \d+`)
-	positioned = regexp.MustCompile(`^pwrite64\(\d+<([^>]*)>(\S*), "([^"]*)"(\.\.\.)?, (\d+), (\d+)`)
+	positioned = regexp.MustCompile(`^pwrite64\(\d+<([^>]*)>(\S*), (?:"([^"]*)"|0x[0-9a-f]+)(\.\.\.)?, (\d+), (\d+)`)
 	plain      = regexp.MustCompile(`^write\(\d+<(TCP:\[[^\]]*\]|[^>]*)>(\S*), "([^"]*)"(\.\.\.)?, (\d+)`)
 	truncate   = regexp.MustCompile(`^ftruncate\(\d+<([^>]*)>, (\d+)`)
 	syncing    = regexp.MustCompile(`^(?:fsync|fdatasync)\(\d+<([^>]*)>`)
@@ -142,6 +144,9 @@ func (t *traceReader) parse(text string) (c call, ok bool, err error) {
 		if m := positioned.FindStringSubmatch(text); m != nil && m[2] == "" {
 			c, err = written(m[1], m[3], m[4], m[5])
 			c.offset, _ = strconv.ParseInt(m[6], 10, 64)
+			if c.size, _ = strconv.Atoi(m[5]); c.size != len(c.data) {
+				c.data, c.cut = nil, true
+			}
 			return t.checked(c, err)
 		}
 	case "write":
