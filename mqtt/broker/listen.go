@@ -119,7 +119,7 @@ func (s *Server) newConn(nc net.Conn, name string) *conn {
 		srv: s, nc: nc, remote: nc.RemoteAddr().String(), listener: name, since: time.Now(),
 		closing: make(chan struct{}), done: make(chan struct{}),
 	}
-	c.inHeld.total, c.outHeld.total = s.buffered, s.buffered
+	c.inHeld.total, c.outHeld.total, c.inHeld.closing = s.buffered, s.buffered, c.closing
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closing {

@@ -13,6 +13,8 @@ type held struct {
 	bytes atomic.Int64
 	since atomic.Int64 // Unix nanoseconds; 0 is not stuck
 	total *budget
+	// closing is closed with the connection.
+	closing <-chan struct{}
 }
 
 // budget is what all connections hold together.
@@ -46,6 +48,28 @@ func (h *held) add(bytes int) {
 		h.total.wake()
 	}
 }
+
+// waitForRoom returns once so many bytes more keep all connections within twice
+// their bound, or this one is closed. Where the others hold little it need not
+// wait: one packet may be larger than the bound.
+func (h *held) waitForRoom(bytes int, since time.Time) {
+	for {
+		total := h.total.bytes.Load()
+		if total+int64(bytes) <= 2*h.total.limit || total-h.bytes.Load() <= h.total.limit/2 {
+			return
+		}
+		h.waits(since)
+		h.total.wake()
+		select {
+		case <-h.closing:
+			return
+		case <-time.After(roomEvery):
+		}
+	}
+}
+
+// roomEvery is how often a packet that waits for room looks for it.
+const roomEvery = 20 * time.Millisecond
 
 // waits notes that what is held has been stuck since then; moves that it is not.
 func (h *held) waits(since time.Time) { h.since.Store(since.UnixNano()) }

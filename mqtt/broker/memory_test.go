@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"net"
+	"sync"
 	"testing"
 
 	"github.com/mochi-mqtt/server/v2/packets"
@@ -30,6 +31,54 @@ func TestUnfinishedPackets(t *testing.T) {
 		return st.ShedConnections >= clients-8 && st.BufferedBytes <= int64(cfg.MaxBufferedBytesTotal)
 	})
 	good.publish("a", "x", 1, 1)
+	good.expectAck(packets.Puback, 1, Success)
+}
+
+// TestLargePacketsAtOnce: who sends a large packet waits while the others hold
+// too much, so that not even a moment takes far more than the bound.
+func TestLargePacketsAtOnce(t *testing.T) {
+	cfg := quietConfig()
+	cfg.MaxBufferedBytesTotal = 1 << 20
+	srv, addr := startServer(t, cfg, Deps{})
+	const clients, size = 40, 200 << 10
+	var peers []*peer
+	for i := range clients {
+		p, _ := connected(t, addr, 5, fmt.Sprint("bad", i), nil)
+		peers = append(peers, p)
+	}
+	stop, most := make(chan struct{}), make(chan int64)
+	go func() {
+		var peak int64
+		for {
+			select {
+			case <-stop:
+				most <- peak
+				return
+			default:
+				peak = max(peak, srv.Stats().BufferedBytes)
+			}
+		}
+	}()
+	var wg sync.WaitGroup
+	for _, p := range peers {
+		wg.Go(func() { // never whole
+			_, _ = p.nc.Write(append([]byte{0x30, 0xff, 0xff, 0x0e}, make([]byte, size)...))
+		})
+	}
+	eventually(t, "within the bound", func() bool {
+		st := srv.Stats()
+		return st.ShedConnections > 0 && st.BufferedBytes <= int64(cfg.MaxBufferedBytesTotal)
+	})
+	close(stop)
+	if peak := <-most; peak > 4*int64(cfg.MaxBufferedBytesTotal) {
+		t.Errorf("at its peak %d bytes, bound %d", peak, cfg.MaxBufferedBytesTotal)
+	}
+	for _, p := range peers {
+		_ = p.nc.Close()
+	}
+	wg.Wait()
+	good, _ := connected(t, addr, 4, "good", nil)
+	good.publish("a", string(make([]byte, size)), 1, 1)
 	good.expectAck(packets.Puback, 1, Success)
 }
 

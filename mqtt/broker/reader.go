@@ -86,6 +86,9 @@ func (r *reader) packet() (head byte, body []byte, err error) {
 
 func (r *reader) fill() error {
 	rest := r.end - r.start
+	if r.end == len(r.buf) && 2*rest > largeBuffer {
+		r.waitForRoom(rest)
+	}
 	switch {
 	case rest == 0:
 		r.start, r.end = 0, 0
@@ -121,6 +124,17 @@ func (r *reader) fill() error {
 		err = io.ErrNoProgress
 	}
 	return err
+}
+
+// waitForRoom holds a large packet up while all connections together hold too
+// much: its sender waits, and what the buffers outgrow is collected. It is stuck
+// for Server.shed, which makes the room.
+func (r *reader) waitForRoom(rest int) {
+	if r.cut || r.begun.IsZero() {
+		r.begun = time.Now()
+		r.cut = false
+	}
+	r.held.waitForRoom(rest, r.begun)
 }
 
 // resize adapts the buffer while it is empty: twice as large when the last read
