@@ -4,6 +4,7 @@
 package memory
 
 import (
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -114,16 +115,30 @@ func readLimit(root fs.FS, file string) (int64, bool) {
 	return n, err == nil && n > 0 && n < unlimited
 }
 
-// Resident is what the process takes now.
-func Resident() (int64, error) {
-	text, err := os.ReadFile("/proc/self/statm")
+// Resident is what the process takes now and the kernel cannot have back by
+// itself: not the pages of the program's own file, which it drops when memory
+// is scarce and reads again.
+func Resident() (int64, error) { return resident(os.DirFS("/")) }
+
+func resident(root fs.FS) (int64, error) {
+	text, err := fs.ReadFile(root, "proc/self/status")
 	if err != nil {
 		return 0, err
 	}
-	fields := strings.Fields(string(text))
-	if len(fields) < 2 {
-		return 0, fmt.Errorf("/proc/self/statm: %q", text)
+	sum, found := int64(0), false
+	for line := range strings.Lines(string(text)) {
+		name, value, _ := strings.Cut(line, ":")
+		if name != "RssAnon" && name != "RssShmem" {
+			continue
+		}
+		n, err := strconv.ParseInt(strings.TrimSpace(strings.TrimSuffix(strings.TrimSpace(value), "kB")), 10, 64)
+		if err != nil {
+			return 0, fmt.Errorf("/proc/self/status: %q", line)
+		}
+		sum, found = sum+n<<10, true
 	}
-	pages, err := strconv.ParseInt(fields[1], 10, 64)
-	return pages * int64(os.Getpagesize()), err
+	if !found {
+		return 0, errors.New("/proc/self/status: no RssAnon")
+	}
+	return sum, nil
 }

@@ -107,3 +107,17 @@ func TestWatch(t *testing.T) {
 		t.Errorf("%+v", s)
 	}
 }
+
+// TestResident does not count the pages of the program's own file.
+func TestResident(t *testing.T) {
+	n, err := resident(files("proc/self/status", "Name:\theadgate\nVmRSS:\t   58396 kB\nRssAnon:\t   33672 kB\nRssFile:\t   24720 kB\nRssShmem:\t       4 kB\nThreads:\t24\n"))
+	if err != nil || n != 33676<<10 {
+		t.Errorf("%d, %v", n, err)
+	}
+	if _, err := resident(files("proc/self/status", "Name:\theadgate\n")); err == nil {
+		t.Error("nothing is taken for something")
+	}
+	if n, err := Resident(); err != nil || n < 64<<10 {
+		t.Errorf("this process takes %d, %v", n, err)
+	}
+}
