@@ -115,6 +115,12 @@ func (t *traceReader) done(text string, p pendingCall) error {
 		return err
 	}
 	c.started = p.began
+	if strings.HasSuffix(text, "= ?") {
+		if c.kind == opSync || c.kind == opCreate {
+			return nil // it has not returned
+		}
+		c.cut = true
+	}
 	t.calls = append(t.calls, c)
 	return nil
 }
