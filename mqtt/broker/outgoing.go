@@ -305,6 +305,7 @@ func (s *session) deliver(r *routing, q queued) bool {
 		default:
 			q.msg = r.keep()
 			s.enqueue(q)
+			s.retry(r)
 		}
 		return true
 	}
@@ -319,7 +320,16 @@ func (s *session) deliver(r *routing, q queued) bool {
 		return true
 	}
 	s.enqueue(q)
+	s.retry(r)
 	return true
+}
+
+// retry follows the queueing of a message for want of room: the writer may have
+// made room, and looked for a backlog, before there was one to see.
+func (s *session) retry(r *routing) {
+	if c := s.conn; c != nil && c.out.room() {
+		s.pump(r)
+	}
 }
 
 // enqueue puts q behind the others.
@@ -371,10 +381,28 @@ func (s *session) discard(q *queued) {
 // pump moves on what may be sent now: first what was in flight on an earlier
 // connection [MQTT-4.4.0-1], then the queues.
 func (s *session) pump(r *routing) {
-	c, o := s.conn, &s.out
-	if c == nil {
-		return
+	for c := s.conn; c != nil; {
+		s.pumpWhileRoom(r, c)
+		// What stays behind for want of room is for the writer to come back
+		// to. It may have written everything before it could see that.
+		if !c.backlog.Load() || !s.out.movable() || !c.out.room() {
+			return
+		}
 	}
+}
+
+// movable reports whether room is all that the next message waits for.
+func (o *outgoing) movable() bool {
+	if !o.volatile.empty() || o.resend < len(o.window()) && o.sent < o.quota {
+		return true
+	}
+	q := o.lossless.head()
+	return q != nil && q.state != reserved && o.free(q.seq)
+}
+
+// pumpWhileRoom is one round of pump.
+func (s *session) pumpWhileRoom(r *routing, c *conn) {
+	o := &s.out
 	if o.resend < len(o.window()) {
 		s.sendAgain(r, c)
 	}
