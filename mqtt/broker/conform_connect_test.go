@@ -328,3 +328,58 @@ func TestConformSmallClient(t *testing.T) {
 	p.expectClosed()
 	shows5(t, "3.14.2-1", "3.14.2-2", "3.14.2-3", "3.14.2-4", "3.1.2-24")
 }
+
+// TestConformReasonStrings: at every maximum packet size a reason string is
+// there if it fits, and left out if not.
+func TestConformReasonStrings(t *testing.T) {
+	_, addr := startServer(t, quietConfig(), Deps{Authenticator: passwords{"ann": {Subscribe: []string{"a"}}}})
+	fits := func(what string, limit int, p *peer) (with bool) {
+		t.Helper()
+		head, body, err := p.in.packet()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if size := len(body) + 1 + varintLen(len(body)); size > limit {
+			t.Errorf("%s of %d bytes for a client of %d", what, size, limit)
+		}
+		if head != 0x20 && head != 0x90 && head != 0xe0 {
+			t.Errorf("%s: packet %#x", what, head)
+		}
+		return strings.Contains(string(body), "\x1f\x00")
+	}
+	some := map[string][2]int{}
+	note := func(what string, with bool) {
+		n := some[what]
+		if with {
+			n[0]++
+		} else {
+			n[1]++
+		}
+		some[what] = n
+	}
+	topic := strings.Repeat("x", 90)
+	for limit := 25; limit < 180; limit++ {
+		small := func(password string) *peer {
+			p := dial(t, addr, 5)
+			p.send(connectPacket(5, "c", func(pk *packets.Packet) {
+				login("ann", password)(pk)
+				pk.Properties.MaximumPacketSize = uint32(limit)
+			}))
+			return p
+		}
+		note("CONNACK", fits("CONNACK", limit, small("wrong")))
+		p := small("secret ann")
+		p.expect(packets.Connack)
+		p.write([]byte(wire(0x82, "\x00\x01", props(5), text(topic), "\x00")))
+		note("SUBACK", fits("SUBACK", limit, p))
+		p.write([]byte(wire(0x82, "\x00\x01", props(5))))
+		note("DISCONNECT", fits("DISCONNECT", limit, p))
+		p.expectClosed()
+	}
+	for what, n := range some {
+		if n[0] == 0 || what == "SUBACK" && n[1] == 0 {
+			t.Errorf("%s with and without a reason string: %v", what, n)
+		}
+	}
+	shows5(t, "3.2.2-19", "3.9.2-1", "3.14.2-3")
+}

@@ -13,7 +13,7 @@ func TestConformSubscribe(t *testing.T) {
 		_, addr := startServer(t, quietConfig(), Deps{Authenticator: passwords{"ann": {Publish: []string{"#"}, Subscribe: []string{"a/#", "+"}}}})
 		p, _ := connected(t, addr, version, "p", login("ann", "secret ann"))
 		p.write([]byte(wire(0x82, "\x12\x34", props(version), text("a/1"), "\x02", text("no/1"), "\x01", text("b"), "\x00", text("a/2"), "\x01")))
-		want := "\x90\x12\x34" + props(version) + map[byte]string{4: "\x02\x80\x00\x01", 5: "\x02\x87\x00\x01"}[version]
+		want := "\x90\x12\x34" + map[byte]string{4: "\x02\x80\x00\x01", 5: props(5, "\x1f"+text(`"no/1" is not allowed`)) + "\x02\x87\x00\x01"}[version]
 		if got := p.rawNext(); got != want {
 			t.Errorf("SUBACK %q, want %q", got, want)
 		}

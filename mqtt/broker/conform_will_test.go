@@ -93,3 +93,37 @@ func TestConformWillOfVersion5(t *testing.T) {
 	watcher.quiet()
 	shows5(t, "3.1.2-7", "3.1.2-8", "3.1.2-10")
 }
+
+// TestConformWillAtShutdown: no will is lost to an orderly shutdown. One of a
+// session that ends with it is published before, others at the next start.
+func TestConformWillAtShutdown(t *testing.T) {
+	versions(t, func(t *testing.T, version byte) {
+		store := newMemMessages()
+		srv, addr := startServer(t, quietConfig(), Deps{Sessions: store, Messages: store})
+		watcher, _ := connected(t, addr, version, "watcher", durable)
+		watcher.subscribe(1, "will/#")
+		watcher.disconnect()
+		connected(t, addr, version, "ends", willOf("will/ends", "x", 1, false))
+		connected(t, addr, version, "stays", func(pk *packets.Packet) { durable(pk); willOf("will/stays", "x", 1, false)(pk) })
+		if err := srv.Close(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		next := store.killed()
+		_, addr = startServer(t, quietConfig(), Deps{Sessions: next, Messages: next})
+		watcher, ack := connected(t, addr, version, "watcher", durable)
+		if !ack.SessionPresent {
+			t.Fatal("no session present")
+		}
+		got := map[string]bool{}
+		for range 2 {
+			m := watcher.expect(packets.Publish)
+			watcher.ack(packets.Puback, m.PacketID)
+			got[m.TopicName] = true
+		}
+		watcher.quiet()
+		if !got["will/ends"] || !got["will/stays"] {
+			t.Errorf("wills %v", got)
+		}
+		shows(t, version, "3.1.2-8")
+	})
+}

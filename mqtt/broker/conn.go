@@ -257,7 +257,7 @@ func (c *conn) verdict(err error) (code ReasonCode, clean bool) {
 	case errors.As(err, &bye):
 		return Success, bye.code == Success // [MQTT-3.14.4-3], [MQTT-3.1.2-8]
 	case c.kicked():
-		return c.closeCode, c.closeCode == ServerShuttingDown // see Close
+		return c.closeCode, false
 	case errors.As(err, &wire):
 		if wire.code == PacketTooLarge {
 			count.tooLarge.Add(1)
@@ -281,15 +281,30 @@ func (c *conn) verdict(err error) (code ReasonCode, clean bool) {
 func (c *conn) sayGoodbye(code ReasonCode, err error) {
 	pk := packets.Packet{
 		FixedHeader: packets.FixedHeader{Type: packets.Disconnect}, ProtocolVersion: 5, ReasonCode: byte(code),
-		Mods: packets.Mods{MaxSize: uint32(c.max.packet), DisallowProblemInfo: !c.problemInfo},
 	}
 	var wire *wireError
 	if errors.As(err, &wire) {
 		pk.Properties.ReasonString = wire.text
 	}
-	if b, err := encode(&pk); err == nil {
+	if b, err := c.encode(&pk); err == nil {
 		c.control(b)
 	}
+}
+
+// encode encodes a packet for the client. Its reason string stays out where the
+// client wants none [MQTT-3.1.2-29], and where it would make the packet larger
+// than the client takes [MQTT-3.2.2-19], [MQTT-3.9.2-1], [MQTT-3.14.2-3].
+func (c *conn) encode(pk *packets.Packet) ([]byte, error) {
+	reason := &pk.Properties.ReasonString
+	if !c.problemInfo {
+		*reason = ""
+	}
+	b, err := encode(pk)
+	if limit := c.max.packet; err == nil && *reason != "" && limit > 0 && len(b) > limit {
+		*reason = ""
+		b, err = encode(pk)
+	}
+	return b, err
 }
 
 // writeFailed is called by the writer when the socket is of no more use.

@@ -299,7 +299,6 @@ func (c *conn) connack(h *hello, code ReasonCode, reason string) []byte {
 	pk := packets.Packet{
 		FixedHeader: packets.FixedHeader{Type: packets.Connack}, ProtocolVersion: c.version,
 		SessionPresent: c.resumed && code == Success, ReasonCode: byte(code),
-		Mods: packets.Mods{MaxSize: uint32(c.max.packet), DisallowProblemInfo: !c.problemInfo},
 	}
 	switch {
 	case c.version != 5:
@@ -312,7 +311,7 @@ func (c *conn) connack(h *hello, code ReasonCode, reason string) []byte {
 	default:
 		pk.Properties.ReasonString = reason
 	}
-	b, err := encode(&pk)
+	b, err := c.encode(&pk)
 	if err != nil { // mochi's CONNACK encoder has no error path
 		c.srv.log.Error("encode CONNACK", "client", c.remote, "error", err)
 	}

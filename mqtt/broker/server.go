@@ -238,7 +238,8 @@ func (s *Server) Clients() []Client {
 
 // Close tells all clients that the server shuts down, lets what is written
 // reach them while ctx lasts, and returns when every goroutine has ended.
-// Sessions are saved. Wills are not published: nobody is left to get them.
+// Sessions are saved, and their wills with them, for the next start. Wills of
+// sessions that end here are published.
 func (s *Server) Close(ctx context.Context) error {
 	s.mu.Lock()
 	if s.closing {

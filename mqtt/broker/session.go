@@ -88,7 +88,10 @@ func (s *session) detach(c *conn, dirty bool) {
 	}
 	expiry := s.expiry
 	s.leaving = w
-	delayed := w != nil && w.delay > 0 && expiry > 0
+	// The process ends before its clients do: the next one publishes what is
+	// stored [MQTT5 3.1.2.5], if they are not back by then.
+	deferred := w != nil && expiry > 0 && s.stored.Load() && c.kicked() && c.closeCode == ServerShuttingDown
+	delayed := deferred || w != nil && w.delay > 0 && expiry > 0
 	if delayed {
 		s.will = w
 	}
@@ -105,7 +108,7 @@ func (s *session) detach(c *conn, dirty bool) {
 	// what the next connection does has to come after them.
 	s.persist()
 	wait := expiry
-	if delayed {
+	if delayed && !deferred {
 		wait = min(wait, w.delay)
 	}
 	s.srv.timers.after(&s.timer, wait, s.timeUp)

@@ -23,7 +23,7 @@ func (c *conn) subscribe() error {
 		id = ids[0]
 	}
 	subs := maps.Clone(s.subs) // the reader is the only writer
-	codes := make([]byte, len(c.pk.Filters))
+	codes, reason := make([]byte, len(c.pk.Filters)), ""
 	granted := make([]*subscription, len(c.pk.Filters))
 	for i, f := range c.pk.Filters {
 		sub, err := c.grant(f, id, subs)
@@ -33,6 +33,9 @@ func (c *conn) subscribe() error {
 			return err
 		case errors.As(err, &refused):
 			codes[i] = byte(refused.code)
+			if reason == "" {
+				reason = refused.text
+			}
 			if c.version != 5 {
 				codes[i] = 0x80 // [MQTT3 3.9.3]
 			}
@@ -47,9 +50,9 @@ func (c *conn) subscribe() error {
 		for i := range codes {
 			codes[i] = byte(UnspecifiedError)
 		}
-		return c.suback(packets.Suback, packetID, codes)
+		return c.suback(packets.Suback, packetID, codes, "the session cannot be stored")
 	}
-	return s.subscribed(c, packetID, codes, granted)
+	return s.subscribed(c, granted, func() error { return c.suback(packets.Suback, packetID, codes, reason) })
 }
 
 // grant decides on one filter. The errors are wireErrors; a protocol error ends
@@ -68,7 +71,7 @@ func (c *conn) grant(f packets.Subscription, id int, have map[string]*subscripti
 	if !covered(c.subACL, match) {
 		c.srv.count.deniedSubscribes.Add(1)
 		c.srv.notice("subscription denied", "client", c.sess.client, "user", c.sess.user, "topic", f.Filter)
-		return nil, &wireError{NotAuthorized, "denied"}
+		return nil, &wireError{NotAuthorized, fmt.Sprintf("%.80q is not allowed", f.Filter)}
 	}
 	if have[f.Filter] == nil && len(have) >= c.srv.cfg.MaxSubscriptions {
 		c.srv.count.refusedSubs.Add(1)
@@ -126,7 +129,7 @@ func covered(acl []string, filter string) bool {
 // subscribed makes subscriptions effective. Retained messages are read and sent
 // under the session's lock: one that is published meanwhile is stored before it
 // is delivered, so the client never sees the older one last.
-func (s *session) subscribed(c *conn, packetID uint16, codes []byte, granted []*subscription) error {
+func (s *session) subscribed(c *conn, granted []*subscription, acknowledge func() error) error {
 	defer c.routing.storeLate()
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -140,7 +143,7 @@ func (s *session) subscribed(c *conn, packetID uint16, codes []byte, granted []*
 		s.srv.subscribeIndex(sub, old)
 		s.subs[sub.filter] = sub
 	}
-	if err := c.suback(packets.Suback, packetID, codes); err != nil {
+	if err := acknowledge(); err != nil {
 		return err
 	}
 	for i, sub := range granted {
@@ -193,7 +196,7 @@ func (c *conn) unsubscribe() error {
 			for i := range codes {
 				codes[i] = byte(UnspecifiedError)
 			}
-			return c.suback(packets.Unsuback, packetID, codes)
+			return c.suback(packets.Unsuback, packetID, codes, "the session cannot be stored")
 		}
 	}
 	s.mu.Lock()
@@ -202,7 +205,7 @@ func (c *conn) unsubscribe() error {
 		s.srv.unsubscribeIndex(sub)
 		delete(s.subs, sub.filter)
 	}
-	return c.suback(packets.Unsuback, packetID, codes) // [MQTT-3.10.4-4]
+	return c.suback(packets.Unsuback, packetID, codes, "") // [MQTT-3.10.4-4]
 }
 
 // fits reports why the client could not be answered: an acknowledgement with
@@ -215,9 +218,12 @@ func (c *conn) fits(codes int) error {
 	return nil
 }
 
-func (c *conn) suback(kind byte, id uint16, codes []byte) error {
-	b, err := encode(&packets.Packet{
+// suback acknowledges. reason is what a client of version 5 reads about the
+// first filter that was refused.
+func (c *conn) suback(kind byte, id uint16, codes []byte, reason string) error {
+	b, err := c.encode(&packets.Packet{
 		FixedHeader: packets.FixedHeader{Type: kind}, ProtocolVersion: c.version, PacketID: id, ReasonCodes: codes,
+		Properties: packets.Properties{ReasonString: reason},
 	})
 	if err != nil {
 		return err
