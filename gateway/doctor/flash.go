@@ -24,9 +24,9 @@ func Flash(dir string, s Records) Probe {
 		}
 		st := s.Stats()
 		detail := fmt.Sprintf("%s written since the start", bytes(written))
-		if st.CommittedBytes > 0 {
-			detail += fmt.Sprintf(" for %s of records in %d commits (amplification %.1f)", bytes(int64(st.CommittedBytes)), st.Commits,
-				float64(written)/float64(st.CommittedBytes))
+		detail += fmt.Sprintf(" for %s of records in %d commits", bytes(int64(st.CommittedBytes)), st.Commits)
+		if st.CommittedBytes >= enough {
+			detail += fmt.Sprintf(" (amplification %.1f)", float64(written)/float64(st.CommittedBytes))
 		}
 		device, err := blockDevice(dir)
 		if err != nil {
@@ -35,6 +35,9 @@ func Flash(dir string, s Records) Probe {
 		return wear(filepath.Join(device, "device"), detail)
 	}}
 }
+
+// enough records make a ratio that says something.
+const enough = 1 << 20
 
 // wear reads what an eMMC says of itself. Its life is told in tenths.
 func wear(device, detail string) Check {

@@ -54,6 +54,7 @@ const (
 
 // Run watches until ctx ends.
 func (w *Watch) Run(ctx context.Context) error {
+	w.look(time.Now())
 	t := time.NewTicker(lookEvery)
 	defer t.Stop()
 	for {
