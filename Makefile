@@ -11,6 +11,7 @@ ROUNDS   ?= 50
 CUTS     ?= 600
 SITES    ?= 60
 MINUTES  ?= 30
+CROWD    ?= .
 
 .PHONY: help demo build cross test race conformance lint fmt fuzz bench load e2e crash power full-disk soak crowd test-guests test-arm64 check clean
 
@@ -82,7 +83,7 @@ soak: build ## Work and misbehave for MINUTES; memory, goroutines, descriptors a
 
 crowd: build ## Many clients, subscribers, subscriptions, retained messages and functions in 256 MB; a stopped subscriber (needs mosquitto-clients)
 	@$(BUILD) -o bin/crowd ./firmware-tests/crowd
-	@./bin/crowd -headgate bin/headgate
+	@./bin/crowd -headgate bin/headgate -run '$(CROWD)'
 
 test-guests: ## Run the tests that need clang and wasi-libc; a missing toolchain fails
 	HEADGATE_REQUIRE_TOOLCHAINS=1 $(GO) test -count=1 ./sandbox/... ./sdk/... ./examples/...
@@ -90,12 +91,13 @@ test-guests: ## Run the tests that need clang and wasi-libc; a missing toolchain
 test-arm64: ## Run the tests of sandbox, store and mqtt as arm64 under qemu-user
 	GOARCH=arm64 CGO_ENABLED=0 $(GO) test -exec qemu-aarch64-static ./sandbox/... ./gateway/store/... ./mqtt/...
 
-# In check, fuzzing and the demo get a short slice each.
+# In check, what could go on for hours gets a short slice.
 check: ROUNDS = 200
-check: CUTS = 180
-check: SITES = 15
-check: MINUTES = 1
-check: FUZZTIME = 5s
+check: CUTS = 120
+check: SITES = 5
+check: MINUTES = 0.5
+check: CROWD = clients|fan-out|10 000
+check: FUZZTIME = 3s
 check: export HEADGATE_DEMO_SECONDS ?= 30
 check: lint test race test-guests test-arm64 cross e2e crash power full-disk soak crowd fuzz demo ## All of it, as CI does
 	@test -z "$$(git status --porcelain)" || { git status --short; echo 'the checks changed the tree'; exit 1; }
