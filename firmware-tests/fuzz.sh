@@ -10,7 +10,7 @@ for package in $("$go" list ./...); do
   dir=$("$go" list -f '{{.Dir}}' "$package")
   for target in $(grep -hos '^func Fuzz[A-Za-z0-9_]*' "$dir"/*_test.go | sed 's/^func //' | sort); do
     echo "fuzz $package $target"
-    "$go" test -run '^$' -fuzz "^$target\$" -fuzztime "$fuzztime" "$package" | tail -n 1
+    "$go" test -run '^$' -fuzz "^$target\$" -fuzztime "$fuzztime" -fuzzminimizetime 20x "$package" | tail -n 1
     ran=$((ran + 1))
   done
 done

@@ -4,25 +4,55 @@ import (
 	"encoding/hex"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
 )
 
-// hold plays a program and fails with the conversation in words.
+// hold plays a program. It fails with the shortest conversation that goes wrong
+// in words, and with the program of it.
 func hold(t *testing.T, program []byte) {
 	t.Helper()
+	words, err := run(t, program)
+	if err == nil {
+		return
+	}
+	for tries := 300; tries > 0; {
+		shorter, again, why := shorten(t, program, &tries)
+		if why == nil {
+			break
+		}
+		program, words, err = shorter, again, why
+	}
+	t.Fatalf("%v\nafter\n%s\nprogram %s", err, strings.Join(words, "\n"), hex.EncodeToString(program))
+}
+
+func run(t *testing.T, program []byte) (words []string, err error) {
 	p := decodeProgram(program)
 	dir := ""
 	if p.disk {
 		dir = t.TempDir()
 	}
-	synctest.Test(t, func(t *testing.T) {
-		words, err := play(p, dir, nil)
-		if err != nil {
-			t.Fatalf("%v\nafter\n%s\nprogram %s", err, strings.Join(words, "\n"), hex.EncodeToString(program))
+	synctest.Test(t, func(*testing.T) { words, err = play(p, dir, nil) })
+	return words, err
+}
+
+// shorten leaves out steps, many at once at first, until what is left still
+// goes wrong. The error is nil when nothing can be left out.
+func shorten(t *testing.T, program []byte, tries *int) ([]byte, []string, error) {
+	steps := (len(program) - headSize) / stepSize
+	for n := steps / 2; n > 0; n /= 2 {
+		for at := 0; at+n <= steps && *tries > 0; at += n {
+			*tries--
+			from := headSize + at*stepSize
+			less := slices.Delete(slices.Clone(program), from, from+n*stepSize)
+			if words, err := run(t, less); err != nil {
+				return less, words, err
+			}
 		}
-	})
+	}
+	return nil, nil, nil
 }
 
 // random is a program in which everyone first comes and subscribes.

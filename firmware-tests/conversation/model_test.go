@@ -62,6 +62,7 @@ type delivery struct {
 	expires        time.Time
 
 	may    bool // need not come
+	back   bool // it was settled, which a kill made uncertain
 	loaded bool // known from disk: the broker cannot know whether it was sent
 	state  progress
 	id     uint16
@@ -105,7 +106,7 @@ type message struct {
 type sharing struct {
 	filter  string
 	message message
-	members map[int]*candidate
+	members map[int][]*candidate // by client
 	taken   bool
 	taker   *delivery
 	may     bool
@@ -176,17 +177,17 @@ func (s *session) due(d *delivery) {
 }
 
 func (m *model) share(filter string, msg message) {
-	sh := &sharing{filter: filter, message: msg, may: msg.may, members: map[int]*candidate{}}
+	sh := &sharing{filter: filter, message: msg, may: msg.may, members: map[int][]*candidate{}}
 	m.candidates(sh)
 	if len(sh.members) == 0 {
 		return
 	}
 	here := false
 	lossless := false
-	for i, c := range sh.members {
+	for i, all := range sh.members {
 		if m.sessions[i].online {
 			here = true
-			lossless = lossless || c.qos > 0
+			lossless = lossless || all[0].qos > 0
 		}
 	}
 	sh.now = here && !lossless
@@ -197,14 +198,14 @@ func (m *model) share(filter string, msg message) {
 func (m *model) candidates(sh *sharing) {
 	msg := sh.message
 	for i, s := range m.sessions {
-		if s == nil || sh.members[i] != nil && sh.members[i].number == s.number {
+		if s == nil {
 			continue
 		}
 		if o, ok := s.subs[sh.filter]; ok && matches(o.match, msg.topic) {
 			c := &candidate{number: s.number}
 			c.topic, c.payload, c.from, c.expires = msg.topic, msg.payload, msg.from, msg.expires
 			c.add(o, msg)
-			sh.members[i] = c
+			sh.members[i] = append(sh.members[i], c)
 		}
 	}
 }
@@ -371,11 +372,8 @@ func (m *model) end(who int) {
 	w := s.will
 	m.sessions[who] = nil
 	for _, sh := range m.shared {
-		c := sh.members[who]
-		if c == nil || c.number != s.number {
-			continue
-		}
-		if sh.taken && (sh.taker.from != c.from || sh.taker.state == settled || !slices.Contains(s.out, sh.taker)) {
+		mine := slices.ContainsFunc(sh.members[who], func(c *candidate) bool { return c.number == s.number })
+		if !mine || sh.taken && !slices.Contains(s.out, sh.taker) {
 			continue
 		}
 		sh.taken, sh.may, sh.now = false, true, false
@@ -449,7 +447,7 @@ func (m *model) restart(kill bool) {
 func (s *session) reload(kill bool) {
 	if kill {
 		for _, d := range s.settled {
-			d.may = true
+			d.may, d.back = true, true
 			if d.state = sent; d.qos == 2 {
 				d.state = had
 			}

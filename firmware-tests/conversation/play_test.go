@@ -527,8 +527,8 @@ func (sh *sharing) atLast() error {
 	if sh.taken || sh.may {
 		return nil
 	}
-	for _, c := range sh.members {
-		if c.qos == 0 || c.expired() {
+	for _, all := range sh.members {
+		if all[0].qos == 0 || all[0].expired() {
 			return nil
 		}
 	}

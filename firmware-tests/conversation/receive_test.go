@@ -22,7 +22,12 @@ func (m *model) receive(who int, a *arrival) (*delivery, error) {
 	if a.qos == 0 {
 		return m.receiveVolatile(who, a)
 	}
-	if d := s.find(a.id); d != nil {
+	d := s.find(a.id)
+	if d != nil && d.back && !d.like(&a.delivery) {
+		s.settle(d) // it stayed settled, and its packet id is free
+		d = nil
+	}
+	if d != nil {
 		return d, s.again(d, a)
 	}
 	d, err := m.dueTo(who, a)
@@ -41,9 +46,8 @@ func (m *model) receive(who int, a *arrival) (*delivery, error) {
 		}
 	}
 	d.state, d.id, d.here = sent, a.id, true
-	if !slices.Contains(s.sent, d) {
-		s.sent = append(s.sent, d)
-	}
+	s.sent = slices.DeleteFunc(s.sent, func(o *delivery) bool { return o == d })
+	s.sent = append(s.sent, d)
 	if err := s.checkExpiry(d, a); err != nil {
 		return nil, err
 	}
@@ -84,6 +88,9 @@ func (s *session) again(d *delivery, a *arrival) error {
 
 // inTurn holds the order of redeliveries [MQTT-4.6.0-1].
 func (s *session) inTurn(d *delivery) error {
+	if d.back {
+		return nil
+	}
 	for _, earlier := range s.sent {
 		if earlier == d {
 			break
@@ -130,17 +137,31 @@ func (m *model) dueTo(who int, a *arrival) (*delivery, error) {
 // sharedTo takes a message of a shared subscription, nil when there is none.
 func (m *model) sharedTo(who int, a *arrival) *delivery {
 	for _, sh := range m.shared {
-		c := sh.members[who]
-		if sh.taken || c == nil || c.number != m.sessions[who].number || !c.like(&a.delivery) {
+		if sh.taken {
 			continue
 		}
-		d := c.delivery
-		sh.taken, sh.taker = true, &d
-		// A restart forgets which member has it and whether it was sent.
-		d.loaded = m.disk
-		return &d
+		for _, c := range sh.of(who, m.sessions[who].number) {
+			if !c.like(&a.delivery) {
+				continue
+			}
+			d := c.delivery
+			sh.taken, sh.taker = true, &d
+			// A restart forgets which member has it and whether it was sent.
+			d.loaded = m.disk
+			return &d
+		}
 	}
 	return nil
+}
+
+// of is how one session may get it, the latest first.
+func (sh *sharing) of(who, session int) (all []*candidate) {
+	for _, c := range slices.Backward(sh.members[who]) {
+		if c.number == session {
+			all = append(all, c)
+		}
+	}
+	return all
 }
 
 func (m *model) receiveVolatile(who int, a *arrival) (*delivery, error) {
@@ -241,8 +262,8 @@ func (m *model) rest() error {
 }
 
 func (sh *sharing) any() *delivery {
-	for _, c := range sh.members {
-		return &c.delivery
+	for _, all := range sh.members {
+		return &all[0].delivery
 	}
 	return nil
 }

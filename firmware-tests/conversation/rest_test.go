@@ -161,8 +161,10 @@ func (m *model) unseen(who int, a *arrival) []int {
 		}
 	}
 	for _, sh := range m.shared {
-		if c := sh.members[who]; c != nil && !sh.taken && like(&c.delivery) {
-			return c.ids
+		for _, c := range sh.of(who, s.number) {
+			if !sh.taken && like(&c.delivery) {
+				return c.ids
+			}
 		}
 	}
 	return nil
