@@ -5,18 +5,16 @@ import (
 	"slices"
 	"testing"
 	"testing/synctest"
-
-	"github.com/mochi-mqtt/server/v2/packets"
 )
 
 // lie is a broker that breaks a promise: it changes what came to a client.
-type lie func([]packets.Packet) []packets.Packet
+type lie func([]packet) []packet
 
 // each changes every packet of a kind.
-func each(kind byte, change func(*packets.Packet)) lie {
-	return func(all []packets.Packet) []packets.Packet {
+func each(kind form, change func(*packet)) lie {
+	return func(all []packet) []packet {
 		for i := range all {
-			if all[i].FixedHeader.Type == kind {
+			if all[i].form == kind {
 				change(&all[i])
 			}
 		}
@@ -25,9 +23,9 @@ func each(kind byte, change func(*packets.Packet)) lie {
 }
 
 // lossless finds a QoS 1 or 2 message behind the first of them, or -1.
-func lossless(all []packets.Packet, first int) int {
+func lossless(all []packet, first int) int {
 	for i := first; i < len(all); i++ {
-		if all[i].FixedHeader.Type == packets.Publish && all[i].FixedHeader.Qos > 0 {
+		if all[i].form == publish && all[i].qos > 0 {
 			return i
 		}
 	}
@@ -35,43 +33,43 @@ func lossless(all []packets.Packet, first int) int {
 }
 
 var lies = map[string]lie{
-	"a message is lost": func(all []packets.Packet) []packets.Packet {
+	"a message is lost": func(all []packet) []packet {
 		if i := lossless(all, 0); i >= 0 {
 			all = slices.Delete(all, i, i+1)
 		}
 		return all
 	},
-	"a QoS 0 message is lost": func(all []packets.Packet) []packets.Packet {
-		return slices.DeleteFunc(all, func(pk packets.Packet) bool {
-			return pk.FixedHeader.Type == packets.Publish && pk.FixedHeader.Qos == 0
+	"a QoS 0 message is lost": func(all []packet) []packet {
+		return slices.DeleteFunc(all, func(pk packet) bool {
+			return pk.form == publish && pk.qos == 0
 		})
 	},
-	"a message comes twice": func(all []packets.Packet) []packets.Packet {
+	"a message comes twice": func(all []packet) []packet {
 		if i := lossless(all, 0); i >= 0 {
 			again := all[i]
-			again.PacketID = 0x7FF0
+			again.id = 0x7FF0
 			all = append(all, again)
 		}
 		return all
 	},
-	"an acknowledgement is lost": func(all []packets.Packet) []packets.Packet {
-		return slices.DeleteFunc(all, func(pk packets.Packet) bool { return pk.FixedHeader.Type == packets.Pubcomp })
+	"an acknowledgement is lost": func(all []packet) []packet {
+		return slices.DeleteFunc(all, func(pk packet) bool { return pk.form == pubcomp })
 	},
-	"order is lost": func(all []packets.Packet) []packets.Packet {
+	"order is lost": func(all []packet) []packet {
 		if i := lossless(all, 0); i >= 0 {
-			if j := lossless(all, i+1); j > 0 && all[i].TopicName == all[j].TopicName {
+			if j := lossless(all, i+1); j > 0 && all[i].topic == all[j].topic {
 				all[i], all[j] = all[j], all[i]
 			}
 		}
 		return all
 	},
-	"the session is there":      each(packets.Connack, func(pk *packets.Packet) { pk.SessionPresent = true }),
-	"RETAIN is wrong":           each(packets.Publish, func(pk *packets.Packet) { pk.FixedHeader.Retain = !pk.FixedHeader.Retain }),
-	"DUP is wrong":              each(packets.Publish, func(pk *packets.Packet) { pk.FixedHeader.Dup = true }),
-	"QoS is wrong":              each(packets.Publish, func(pk *packets.Packet) { pk.FixedHeader.Qos ^= 1 }),
-	"identifiers are forgotten": each(packets.Publish, func(pk *packets.Packet) { pk.Properties.SubscriptionIdentifier = nil }),
-	"the expiry is forgotten":   each(packets.Publish, func(pk *packets.Packet) { pk.Properties.MessageExpiryInterval = 0 }),
-	"a packet id is used twice": each(packets.Publish, func(pk *packets.Packet) { pk.PacketID = min(pk.PacketID, 7) }),
+	"the session is there":      each(connack, func(pk *packet) { pk.present = true }),
+	"RETAIN is wrong":           each(publish, func(pk *packet) { pk.retain = !pk.retain }),
+	"DUP is wrong":              each(publish, func(pk *packet) { pk.dup = true }),
+	"QoS is wrong":              each(publish, func(pk *packet) { pk.qos ^= 1 }),
+	"identifiers are forgotten": each(publish, func(pk *packet) { pk.ids = nil }),
+	"the expiry is forgotten":   each(publish, func(pk *packet) { pk.life = 0 }),
+	"a packet id is used twice": each(publish, func(pk *packet) { pk.id = min(pk.id, 7) }),
 }
 
 // TestLies shows that the model is not blind: with a broker that lies it finds

@@ -8,8 +8,6 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/mochi-mqtt/server/v2/packets"
-
 	"github.com/headgate-io/headgate/mqtt/broker"
 )
 
@@ -38,14 +36,14 @@ type client struct {
 
 	wire    *wire
 	greeted greeting
-	awaits  []packets.Packet  // acknowledgements, and what they have to say
+	awaits  []packet          // acknowledgements, and what they have to say
 	todo    []answer          // acknowledgements that it has not given yet
 	topics  map[uint16]string // aliases from the broker
 	known   [3]string         // aliases to the broker
 }
 
 type answer struct {
-	kind byte
+	kind form
 	d    *delivery
 }
 
@@ -187,7 +185,7 @@ func (pl *player) connect(who int, g greeting) error {
 	}
 	present := pl.model.connect(who, g)
 	w := newWire(pl.rig.door.dial(), g.version)
-	if err := w.send(connectPacket(c.name, g)); err != nil {
+	if err := w.send(packet{form: connect, name: c.name, greeting: g}); err != nil {
 		w.close()
 		return fmt.Errorf("%s: CONNECT: %w", c.name, err)
 	}
@@ -201,7 +199,7 @@ func (pl *player) connect(who int, g greeting) error {
 		c.hangUp()
 	}
 	c.wire, c.greeted, c.topics = w, g, map[uint16]string{}
-	c.awaits = []packets.Packet{{FixedHeader: packets.FixedHeader{Type: packets.Connack}, SessionPresent: present}}
+	c.awaits = []packet{{form: connack, present: present}}
 	if !present {
 		c.open = nil
 	}
@@ -210,19 +208,19 @@ func (pl *player) connect(who int, g greeting) error {
 
 func (pl *player) leave(s step) error {
 	c := pl.clients[s.who]
-	pk := packets.Packet{FixedHeader: packets.FixedHeader{Type: packets.Disconnect}}
+	pk := packet{form: disconnect}
 	ses := pl.model.sessions[s.who]
 	dirty := false
 	if c.greeted.version == 5 {
-		p := &pk.Properties
 		switch s.x & 3 {
 		case 1:
-			pk.ReasonCode, dirty = byte(broker.DisconnectWithWill), true
+			pk.codes, dirty = []byte{byte(broker.DisconnectWithWill)}, true
 		case 2:
-			p.SessionExpiryIntervalFlag = true
+			pk.expiry = new(uint32)
 			ses.expiry = 0
 		case 3:
-			p.SessionExpiryInterval, p.SessionExpiryIntervalFlag = 60, true
+			pk.expiry = new(uint32)
+			*pk.expiry = 60
 			if dirty = ses.expiry == 0; !dirty { // [MQTT-3.14.2-2]
 				ses.expiry = time.Minute
 			}
@@ -260,14 +258,8 @@ func (pl *player) subscribe(s step) error {
 		return nil
 	}
 	pl.model.subscribe(s.who, o)
-	pk := packets.Packet{FixedHeader: packets.FixedHeader{Type: packets.Subscribe}, PacketID: 1000, Filters: packets.Subscriptions{{
-		Filter: o.filter, Qos: o.qos, NoLocal: o.noLocal, RetainAsPublished: o.asPublish, RetainHandling: o.handling,
-	}}}
-	if o.id > 0 {
-		pk.Properties.SubscriptionIdentifier = []int{o.id}
-	}
-	c.await(packets.Suback, 1000, o.qos)
-	return c.wire.send(pk)
+	c.await(suback, 1000, o.qos)
+	return c.wire.send(packet{form: subscribe, id: 1000, option: o})
 }
 
 func (pl *player) unsubscribe(s step) error {
@@ -280,17 +272,15 @@ func (pl *player) unsubscribe(s step) error {
 	}
 	delete(subs, filter)
 	if c.greeted.version == 5 {
-		c.await(packets.Unsuback, 1000, code)
+		c.await(unsuback, 1000, code)
 	} else {
-		c.await(packets.Unsuback, 1000)
+		c.await(unsuback, 1000)
 	}
-	return c.wire.send(packets.Packet{
-		FixedHeader: packets.FixedHeader{Type: packets.Unsubscribe}, PacketID: 1000, Filters: packets.Subscriptions{{Filter: filter}},
-	})
+	return c.wire.send(packet{form: unsubscribe, id: 1000, option: option{filter: filter}})
 }
 
-func (c *client) await(kind byte, id uint16, codes ...byte) {
-	c.awaits = append(c.awaits, packets.Packet{FixedHeader: packets.FixedHeader{Type: kind}, PacketID: id, ReasonCodes: codes})
+func (c *client) await(kind form, id uint16, codes ...byte) {
+	c.awaits = append(c.awaits, packet{form: kind, id: id, codes: codes})
 }
 
 func (pl *player) publish(s step) error {
@@ -324,10 +314,10 @@ func (pl *player) publish(s step) error {
 	switch o.qos {
 	case 1:
 		c.last = o
-		c.await(packets.Puback, o.id)
+		c.await(puback, o.id)
 	case 2:
 		c.open = append(c.open, o)
-		c.await(packets.Pubrec, o.id)
+		c.await(pubrec, o.id)
 	}
 	pl.model.route(o.message)
 	return c.wire.send(o.packet(c, alias, false))
@@ -337,8 +327,8 @@ func (pl *player) publish(s step) error {
 func (c *client) freeID() uint16 {
 	for id := uint16(1); id <= maxOpen; id++ {
 		used := slices.ContainsFunc(c.open, func(o *outbound) bool { return o.id == id })
-		used = used || slices.ContainsFunc(c.awaits, func(pk packets.Packet) bool {
-			return pk.PacketID == id && pk.FixedHeader.Type != packets.Suback
+		used = used || slices.ContainsFunc(c.awaits, func(pk packet) bool {
+			return pk.id == id && pk.form != suback
 		})
 		if !used {
 			return id
@@ -347,17 +337,13 @@ func (c *client) freeID() uint16 {
 	return 0
 }
 
-func (o *outbound) packet(c *client, alias uint16, dup bool) packets.Packet {
-	pk := packets.Packet{
-		FixedHeader: packets.FixedHeader{Type: packets.Publish, Qos: o.qos, Retain: o.retain, Dup: dup},
-		TopicName:   o.topic, Payload: []byte(o.payload), PacketID: o.id,
+func (o *outbound) packet(c *client, alias uint16, dup bool) packet {
+	pk := packet{
+		form: publish, qos: o.qos, retain: o.retain, dup: dup, topic: o.topic, payload: o.payload, id: o.id, life: o.life, alias: alias,
 	}
-	p := &pk.Properties
-	p.MessageExpiryInterval = o.life
 	if alias > 0 {
-		p.TopicAlias, p.TopicAliasFlag = alias, true
 		if c.known[alias] == o.topic {
-			pk.TopicName = ""
+			pk.topic = ""
 		}
 		c.known[alias] = o.topic
 	}
@@ -369,13 +355,13 @@ func (pl *player) release(who int) error {
 	c := pl.clients[who]
 	for _, o := range c.open {
 		if o.qos == 2 && o.received {
-			if o.released && slices.ContainsFunc(c.awaits, func(pk packets.Packet) bool { return pk.PacketID == o.id }) {
+			if o.released && slices.ContainsFunc(c.awaits, func(pk packet) bool { return pk.id == o.id }) {
 				continue
 			}
 			pl.say("   id %d", o.id)
 			o.released = true
-			c.await(packets.Pubcomp, o.id)
-			return c.wire.send(packets.Packet{FixedHeader: packets.FixedHeader{Type: packets.Pubrel}, PacketID: o.id})
+			c.await(pubcomp, o.id)
+			return c.wire.send(packet{form: pubrel, id: o.id})
 		}
 	}
 	return nil
@@ -405,11 +391,11 @@ func (pl *player) redeliver(who int, x byte) error {
 		pl.model.route(again)
 	}
 	if o.qos == 1 {
-		c.await(packets.Puback, o.id)
+		c.await(puback, o.id)
 		c.open = slices.DeleteFunc(c.open, func(other *outbound) bool { return other == o })
 	} else {
 		o.received = false
-		c.await(packets.Pubrec, o.id)
+		c.await(pubrec, o.id)
 	}
 	return c.wire.send(o.packet(c, 0, true))
 }
@@ -440,15 +426,15 @@ func (pl *player) answer(c *client, x byte) error {
 }
 
 func (pl *player) give(c *client, a answer) error {
-	pl.say("   %s for %v", packets.PacketNames[a.kind], a.d)
+	pl.say("   %s for %v", a.kind, a.d)
 	id := a.d.id
 	s := pl.model.sessions[c.number()]
-	if a.kind == packets.Pubrec {
+	if a.kind == pubrec {
 		a.d.state, a.d.here = had, false
 	} else {
 		s.settle(a.d)
 	}
-	return c.wire.send(packets.Packet{FixedHeader: packets.FixedHeader{Type: a.kind}, PacketID: id})
+	return c.wire.send(packet{form: a.kind, id: id})
 }
 
 func (c *client) number() int { return int(c.name[1] - '0') }

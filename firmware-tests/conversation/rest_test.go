@@ -5,8 +5,6 @@ import (
 	"slices"
 	"testing/synctest"
 
-	"github.com/mochi-mqtt/server/v2/packets"
-
 	"github.com/headgate-io/headgate/mqtt/broker"
 )
 
@@ -44,43 +42,43 @@ func (pl *player) hear(who int, c *client) error {
 	case closed:
 		return fmt.Errorf("the broker closed the connection")
 	case len(c.awaits) > 0:
-		return fmt.Errorf("%s for packet id %d has not come", packets.PacketNames[c.awaits[0].FixedHeader.Type], c.awaits[0].PacketID)
+		return fmt.Errorf("%s for packet id %d has not come", c.awaits[0].form, c.awaits[0].id)
 	}
 	return nil
 }
 
-func (pl *player) take(who int, c *client, pk packets.Packet) error {
-	switch pk.FixedHeader.Type {
-	case packets.Publish:
+func (pl *player) take(who int, c *client, pk packet) error {
+	switch pk.form {
+	case publish:
 		return pl.takeMessage(who, c, pk)
-	case packets.Pubrel:
-		pl.say("   -> %s PUBREL %d", c.name, pk.PacketID)
-		if err := pl.model.released(who, pk.PacketID); err != nil {
+	case pubrel:
+		pl.say("   -> %s PUBREL %d", c.name, pk.id)
+		if err := pl.model.released(who, pk.id); err != nil {
 			return err
 		}
-		c.todo = append(c.todo, answer{packets.Pubcomp, pl.model.sessions[who].find(pk.PacketID)})
+		c.todo = append(c.todo, answer{pubcomp, pl.model.sessions[who].find(pk.id)})
 		return nil
-	case packets.Disconnect:
-		return fmt.Errorf("DISCONNECT %#x %s", pk.ReasonCode, pk.Properties.ReasonString)
+	case disconnect:
+		return fmt.Errorf("DISCONNECT %#x %s", pk.codes[0], pk.text)
 	}
-	i := slices.IndexFunc(c.awaits, func(w packets.Packet) bool { return w.FixedHeader.Type == pk.FixedHeader.Type })
+	i := slices.IndexFunc(c.awaits, func(w packet) bool { return w.form == pk.form })
 	if i < 0 {
-		return fmt.Errorf("%s for packet id %d came, which is not due", packets.PacketNames[pk.FixedHeader.Type], pk.PacketID)
+		return fmt.Errorf("%s for packet id %d came, which is not due", pk.form, pk.id)
 	}
 	want := c.awaits[i]
 	c.awaits = slices.Delete(c.awaits, i, i+1)
-	pl.say("   -> %s %s %d", c.name, packets.PacketNames[pk.FixedHeader.Type], pk.PacketID)
-	if pk.PacketID != want.PacketID { // [MQTT-4.6.0-2], [MQTT-4.6.0-3]
-		return fmt.Errorf("%s for packet id %d came, %d is first", packets.PacketNames[pk.FixedHeader.Type], pk.PacketID, want.PacketID)
+	pl.say("   -> %s %s %d", c.name, pk.form, pk.id)
+	if pk.id != want.id { // [MQTT-4.6.0-2], [MQTT-4.6.0-3]
+		return fmt.Errorf("%s for packet id %d came, %d is first", pk.form, pk.id, want.id)
 	}
-	switch pk.FixedHeader.Type {
-	case packets.Connack:
-		if pk.ReasonCode != 0 || pk.SessionPresent != want.SessionPresent { // [MQTT-3.2.2-3]
-			return fmt.Errorf("CONNACK %#x, session present %t, want %t", pk.ReasonCode, pk.SessionPresent, want.SessionPresent)
+	switch pk.form {
+	case connack:
+		if pk.codes[0] != 0 || pk.present != want.present { // [MQTT-3.2.2-3]
+			return fmt.Errorf("CONNACK %#x, session present %t, want %t", pk.codes[0], pk.present, want.present)
 		}
-	case packets.Suback, packets.Unsuback:
-		if !slices.Equal(pk.ReasonCodes, want.ReasonCodes) {
-			return fmt.Errorf("codes %x, want %x", pk.ReasonCodes, want.ReasonCodes)
+	case suback, unsuback:
+		if !slices.Equal(pk.codes, want.codes) {
+			return fmt.Errorf("codes %x, want %x", pk.codes, want.codes)
 		}
 	default:
 		return c.acknowledged(pk)
@@ -89,28 +87,28 @@ func (pl *player) take(who int, c *client, pk packets.Packet) error {
 }
 
 // acknowledged moves the client's own message on.
-func (c *client) acknowledged(pk packets.Packet) error {
-	if pk.ReasonCode != 0 && !(pk.FixedHeader.Type == packets.Pubcomp && pk.ReasonCode == byte(broker.PacketIdentifierNotFound)) {
-		return fmt.Errorf("%s %d says %#x", packets.PacketNames[pk.FixedHeader.Type], pk.PacketID, pk.ReasonCode)
+func (c *client) acknowledged(pk packet) error {
+	if pk.codes[0] != 0 && !(pk.form == pubcomp && pk.codes[0] == byte(broker.PacketIdentifierNotFound)) {
+		return fmt.Errorf("%s %d says %#x", pk.form, pk.id, pk.codes[0])
 	}
-	i := slices.IndexFunc(c.open, func(o *outbound) bool { return o.id == pk.PacketID })
+	i := slices.IndexFunc(c.open, func(o *outbound) bool { return o.id == pk.id })
 	if i < 0 {
 		return nil
 	}
-	switch pk.FixedHeader.Type {
-	case packets.Pubrec:
+	switch pk.form {
+	case pubrec:
 		c.open[i].received = true
-	case packets.Pubcomp:
+	case pubcomp:
 		c.open = slices.Delete(c.open, i, i+1)
 	}
 	return nil
 }
 
-func (pl *player) takeMessage(who int, c *client, pk packets.Packet) error {
-	a := &arrival{dup: pk.FixedHeader.Dup, left: pk.Properties.MessageExpiryInterval}
-	a.topic, a.payload, a.qos, a.retain, a.id = pk.TopicName, string(pk.Payload), pk.FixedHeader.Qos, pk.FixedHeader.Retain, pk.PacketID
-	a.ids = slices.Sorted(slices.Values(pk.Properties.SubscriptionIdentifier))
-	if alias := pk.Properties.TopicAlias; alias > 0 {
+func (pl *player) takeMessage(who int, c *client, pk packet) error {
+	a := &arrival{dup: pk.dup, left: pk.life}
+	a.topic, a.payload, a.qos, a.retain, a.id = pk.topic, pk.payload, pk.qos, pk.retain, pk.id
+	a.ids = slices.Sorted(slices.Values(pk.ids))
+	if alias := pk.alias; alias > 0 {
 		if alias > c.greeted.aliases { // [MQTT-3.1.2-26]
 			return fmt.Errorf("topic alias %d, at most %d", alias, c.greeted.aliases)
 		}
@@ -134,9 +132,9 @@ func (pl *player) takeMessage(who int, c *client, pk packets.Packet) error {
 	case err != nil:
 		return err
 	case a.qos == 1:
-		c.todo = append(c.todo, answer{packets.Puback, d})
+		c.todo = append(c.todo, answer{puback, d})
 	case a.qos == 2:
-		c.todo = append(c.todo, answer{packets.Pubrec, d})
+		c.todo = append(c.todo, answer{pubrec, d})
 	}
 	return nil
 }

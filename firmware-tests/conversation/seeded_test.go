@@ -15,7 +15,7 @@ import (
 func TestSeededFaults(t *testing.T) {
 	for _, f := range []fault.Fault{fault.NoDuplicateCheck, fault.ForgetMessages} {
 		t.Run(string(f), func(t *testing.T) {
-			cmd := exec.CommandContext(context.Background(), os.Args[0], "-test.run", "^(TestConversations|TestRandomConversations)$")
+			cmd := exec.CommandContext(context.Background(), os.Args[0], "-test.failfast", "-test.run", "^(TestConversations|TestRandomConversations)$")
 			cmd.Env = append(os.Environ(), "HEADGATE_FAULT="+string(f))
 			out, err := cmd.CombinedOutput()
 			if err == nil {
