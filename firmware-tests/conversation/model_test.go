@@ -239,12 +239,14 @@ func (h *holding) observe(payload string, there, calm bool) error {
 	if calm && !h.loose {
 		could = could[len(could)-1:]
 	}
-	for _, r := range slices.Backward(could) {
+	fits := slices.DeleteFunc(slices.Clone(could), func(r *message) bool {
 		gone := r == nil || !r.expires.IsZero() && !time.Now().Before(r.expires)
-		if gone && !there || !gone && there && r.payload == payload {
-			h.could, h.loose = []*message{r}, false
-			return nil
-		}
+		return gone == there || there && r.payload != payload
+	})
+	if len(fits) > 0 {
+		h.loose = h.loose && len(fits) > 1 // they may differ in when they expire
+		h.could = fits
+		return nil
 	}
 	var want []string
 	for _, r := range could {
@@ -418,16 +420,19 @@ func (m *model) elapse() {
 	}
 }
 
-// restart is a new broker on the same store: killed, or closed in order.
+// restart is a new broker on the same store: killed, or closed in order. The
+// wills of sessions that are stored are the next one's, others go out with an
+// orderly end, when nobody knows any more which members are there.
 func (m *model) restart(kill bool) {
+	shared := len(m.shared)
 	for i, s := range m.sessions {
 		if s == nil {
 			continue
 		}
 		if s.online {
 			w := s.greeted.will
-			m.cut(i, false)
-			if w != nil && kill && s.expiry > 0 {
+			m.cut(i, !kill && s.expiry == 0)
+			if w != nil && s.expiry > 0 {
 				s.will = &testament{willing: *w, due: time.Now().Add(min(w.delay, s.expiry))}
 			}
 		}
@@ -438,6 +443,9 @@ func (m *model) restart(kill bool) {
 			h.could, h.loose = slices.Clone(h.since), true
 		}
 		h.since = slices.Clone(h.could)
+	}
+	for _, sh := range m.shared[shared:] {
+		sh.may, sh.now = true, false
 	}
 	m.elapse() // wills that were due while nobody was there
 }
