@@ -54,3 +54,27 @@ func TestExpiredIsNotReturned(t *testing.T) {
 		t.Errorf("%d dropped as expired", n)
 	}
 }
+
+// TestWillOfARemovedSession is out only when its session has been removed, for
+// a clean start, and must not bring the record back.
+func TestWillOfARemovedSession(t *testing.T) {
+	store := newMemStore()
+	srv, addr := startServer(t, quietConfig(), Deps{Sessions: store})
+	c, _ := connected(t, addr, 5, "c", durable)
+	c.disconnect()
+	srv.mu.Lock()
+	sess := srv.sessions["c"]
+	srv.mu.Unlock()
+	eventually(t, "the client is gone", func() bool { return srv.offline(sess) })
+	w := &will{msg: Message{Topic: "w"}}
+	sess.mu.Lock()
+	sess.leaving = w
+	sess.mu.Unlock()
+	if !srv.unlink(sess) {
+		t.Fatal("somebody was faster")
+	}
+	sess.willIsOut(w)
+	if _, _, ok := store.get("c"); ok {
+		t.Error("the session is stored again")
+	}
+}

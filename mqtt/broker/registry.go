@@ -184,7 +184,7 @@ func (s *Server) removeLocked(sess *session) {
 	}
 	s.storedSessions.Add(-1)
 	s.storing.Add(1)
-	s.store.DeleteSession(sess.client, func(err error) {
+	sess.records.remove(s.store, sess.client, func(err error) {
 		defer s.storing.Done()
 		s.storeFailed("delete session", sess.client, err)
 	})
@@ -325,7 +325,7 @@ func (s *session) save(c *conn, subs map[string]*subscription) error {
 	}
 	result := make(chan error, 1)
 	s.srv.storing.Add(1)
-	s.srv.store.SaveSession(rec, func(err error) {
+	s.records.save(s.srv.store, rec, func(err error) {
 		defer s.srv.storing.Done()
 		s.srv.storeFailed("save session", s.client, err)
 		result <- err
@@ -361,7 +361,7 @@ func (s *session) persistLocked() {
 		return
 	}
 	s.srv.storing.Add(1)
-	s.srv.store.SaveSession(s.recordLocked(s.subs, false), func(err error) {
+	s.records.save(s.srv.store, s.recordLocked(s.subs, false), func(err error) {
 		defer s.srv.storing.Done()
 		s.srv.storeFailed("save session", s.client, err)
 	})

@@ -9,7 +9,8 @@ import (
 // session is what the broker knows of one client, with or without a
 // connection.
 //
-// Lock order: Server.mu is never held together with another. session.mu comes
+// Lock order: Server.mu is never held together with another but records.mu,
+// which is a leaf. session.mu comes
 // before retained.mu, the index's and shareGroup.mu, and those before
 // output.mu; lane.mu comes before output.mu and is never held with session.mu.
 type session struct {
@@ -31,6 +32,7 @@ type session struct {
 	// forgotten is set once its user is gone: nobody resumes it.
 	forgotten atomic.Bool
 	leftAt    atomic.Int64 // since, in Unix nanoseconds
+	records   records
 
 	mu     sync.Mutex
 	conn   *conn // nil while offline

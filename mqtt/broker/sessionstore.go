@@ -2,6 +2,7 @@ package broker
 
 import (
 	"context"
+	"sync"
 	"time"
 )
 
@@ -49,3 +50,29 @@ type SessionRecord struct {
 // NeverExpires is the session expiry of 0xFFFFFFFF [MQTT5 3.1.2.11.2] and of a
 // 3.1.1 session with clean session off.
 const NeverExpires = time.Duration(1<<63 - 1)
+
+// records orders what the store is asked for one session: once its record is
+// removed, nothing that was under way brings it back.
+type records struct {
+	mu      sync.Mutex // leaf
+	removed bool
+}
+
+func (r *records) save(to SessionStore, rec SessionRecord, done func(error)) {
+	r.mu.Lock()
+	removed := r.removed
+	if !removed {
+		to.SaveSession(rec, done)
+	}
+	r.mu.Unlock()
+	if removed {
+		done(nil)
+	}
+}
+
+func (r *records) remove(from SessionStore, client string, done func(error)) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.removed = true
+	from.DeleteSession(client, done)
+}
