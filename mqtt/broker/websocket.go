@@ -13,8 +13,8 @@ import (
 )
 
 // wsConn is MQTT over WebSocket as a stream: packets may span frames and frames
-// may hold several packets [MQTT-6.0.0-1]; a text frame closes it
-// [MQTT-6.0.0-2].
+// may hold several packets [MQTT-6.0.0-2]; a text frame closes it
+// [MQTT-6.0.0-1].
 type wsConn struct {
 	net.Conn
 	ws          *websocket.Conn
