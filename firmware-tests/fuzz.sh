@@ -10,7 +10,13 @@ for package in $("$go" list ./...); do
   dir=$("$go" list -f '{{.Dir}}' "$package")
   for target in $(grep -hos '^func Fuzz[A-Za-z0-9_]*' "$dir"/*_test.go | sed 's/^func //' | sort); do
     echo "fuzz $package $target"
-    "$go" test -run '^$' -fuzz "^$target\$" -fuzztime "$fuzztime" -fuzzminimizetime 20x "$package" | tail -n 1
+    # A minute of minimising per input, which is the default, leaves little time
+    # for new ones; what fails is shown whole.
+    if ! said=$("$go" test -run '^$' -fuzz "^$target\$" -fuzztime "$fuzztime" -fuzzminimizetime 20x "$package" 2>&1); then
+      printf '%s\n' "$said"
+      exit 1
+    fi
+    printf '%s\n' "$said" | tail -n 1
     ran=$((ran + 1))
   done
 done

@@ -436,7 +436,11 @@ func (m *model) restart(kill bool) {
 				s.will = &testament{willing: *w, due: time.Now().Add(min(w.delay, s.expiry))}
 			}
 		}
-		s.reload(kill)
+	}
+	for _, s := range m.sessions {
+		if s != nil {
+			s.reload(kill)
+		}
 	}
 	for _, h := range m.retained {
 		if kill {
