@@ -59,6 +59,9 @@ func corpus() map[string]*script {
 		"shared, expired and handed on": newScript(0).
 			do(connects, 0, v5|expiry5, 0).do(subscribes, 0, toShareG, 1).do(connects, 1, v5, 0).do(publishes, 1, onA|qos1, expires2).
 			do(subscribes, 1, toShareG, 1).do(waits, 0, 1, 0).do(leaves, 0, 2, 0),
+		"a will across two restarts": newScript(3|4).
+			do(connects, 0, v5|expiry5, onB|hasWill|willLater|willRetain).do(restarts, 0, 1, 0).do(waits, 0, 0, 0).
+			do(restarts, 0, 0, 0).do(waits, 0, 7, 0),
 		"nonsense": newScript(0).
 			do(connects, 0, v5, onA|hasWill).do(connects, 1, 0, 0).do(subscribes, 1, toA, 1).do(babbles, 0, 1, 0).do(connects, 0, 0, 0).do(babbles, 0, 2, 0),
 		"closed and killed": newScript(3|4).

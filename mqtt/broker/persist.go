@@ -110,7 +110,9 @@ func (s *Server) restore(rec SessionRecord) error {
 		return err
 	}
 	since := rec.Disconnected
-	if now := time.Now(); since.IsZero() || since.After(now) {
+	now := time.Now()
+	unsure := since.IsZero() || since.After(now)
+	if unsure {
 		since = now // it was connected when the process ended, or the clock went back
 	}
 	s.mu.Lock()
@@ -129,6 +131,9 @@ func (s *Server) restore(rec SessionRecord) error {
 		sess.subs[sub.filter] = sub
 	}
 	left = min(left, sess.restoreWill(rec.Will))
+	if unsure {
+		sess.persistLocked() // or every start would put off its end, and its will
+	}
 	sess.mu.Unlock()
 	var records []InboundRecord
 	for _, r := range rec.Inbound {
