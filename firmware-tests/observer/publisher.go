@@ -67,18 +67,6 @@ func (p *Publisher) Acknowledged() []int {
 	return out
 }
 
-// Number returns the number of the event that waits under a packet id.
-func (p *Publisher) Number(id uint16) (int, bool) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	for _, f := range p.inflight {
-		if f.id == id {
-			return f.number, true
-		}
-	}
-	return 0, false
-}
-
 // Unacknowledged is how many events wait for an acknowledgement.
 func (p *Publisher) Unacknowledged() int {
 	p.mu.Lock()
