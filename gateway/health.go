@@ -11,8 +11,8 @@ import (
 func (g *Gateway) examine(ctx context.Context) []api.Check {
 	probes := []doctor.Probe{
 		doctor.Database(g.store), doctor.Disk(g.store), doctor.Flash(g.cfg.StateDir, g.store), doctor.Queue(g.store),
-		doctor.Functions(g.dispatcher.Stats), doctor.Memory(g.memory), doctor.Clock(g.clock.Load()), doctor.Listeners(g.expectedListeners),
-		doctor.Certificates(g.Certificates), doctor.Secrets(g.vault.Lost),
+		doctor.Functions(g.dispatcher.Stats, g.registry.Broken), doctor.Memory(g.memory), doctor.Clock(g.clock.Load()), doctor.Listeners(g.expectedListeners),
+		doctor.Certificates(g.Certificates, g.now), doctor.Secrets(g.vault.Lost),
 	}
 	checks := doctor.Examine(ctx, probes)
 	out := make([]api.Check, len(checks))

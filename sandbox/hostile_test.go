@@ -218,7 +218,8 @@ func TestHostileFunctions(t *testing.T) {
 			if h.check != nil {
 				h.check(t, u, r)
 			}
-			if r.Duration > 20*time.Millisecond && served.Load() == before {
+			if r.Duration > 200*time.Millisecond && // less than that a busy machine may keep it waiting
+				served.Load() == before {
 				t.Error("the neighbour did not get on")
 			}
 			// The function itself is as good as new.

@@ -42,12 +42,18 @@ func (a *app) listCommand() *cobra.Command {
 				fmt.Fprintln(a.out, "No function is deployed. Make one: headgate new NAME --lang javascript")
 				return nil
 			}
-			return table(a.out, "FUNCTION VERSION LANGUAGE INVOCATIONS ERRORS QUEUED DEAD TRIGGERS", func(row func(...any)) {
+			err := table(a.out, "FUNCTION VERSION LANGUAGE INVOCATIONS ERRORS QUEUED DEAD TRIGGERS", func(row func(...any)) {
 				for _, f := range list {
 					row(f.Name, f.Version, f.Language, f.Counters.Invocations, sum(f.Counters.Errors),
 						f.Counters.Queued, f.Counters.DeadLetters, strings.Join(f.Triggers, " "))
 				}
 			})
+			for _, f := range list {
+				if f.Broken != "" {
+					fmt.Fprintf(a.out, "%s@%d does not run, its events wait: %s\n", f.Name, f.Version, f.Broken)
+				}
+			}
+			return err
 		},
 	}
 }
@@ -80,6 +86,9 @@ func (a *app) describe(f api.FunctionDetail) error {
 	fmt.Fprintf(a.out, "%s@%d  %s  deployed %s\n", f.Name, f.Version, f.Language, day(f.Deployed))
 	if f.Description != "" {
 		fmt.Fprintln(a.out, f.Description)
+	}
+	if f.Broken != "" {
+		fmt.Fprintf(a.out, "broken       it does not run, its events wait: %s\n", f.Broken)
 	}
 	fmt.Fprintf(a.out, "author       %s\ndigest       %s\n", f.Author, f.Digest)
 	fmt.Fprintf(a.out, "triggers     %s\n", strings.Join(f.Triggers, "\n             "))

@@ -33,6 +33,9 @@ func (c *Config) validate(at faultAt) error {
 	c.MQTT.validate(add)
 	c.Admin.validate(add)
 	atLeast(add, c.Sandbox.Memory, 1<<20, "sandbox", "memory")
+	if c.Memory.Budget > 0 {
+		atLeast(add, c.Memory.Budget, 32<<20, "memory", "budget")
+	}
 	atLeast(add, c.Dispatch.SpillAfter, function.Duration(time.Millisecond), "dispatch", "spill_after")
 	atLeast(add, c.Dispatch.MaxQueued, 1, "dispatch", "max_queued")
 	atLeast(add, c.Dispatch.MaxQueuedBytes, 1, "dispatch", "max_queued_bytes")

@@ -80,7 +80,7 @@ func TestListeners(t *testing.T) {
 
 func TestCertificates(t *testing.T) {
 	is := func(s certs.Status) Probe {
-		return Certificates(func() map[string]certs.Status { return map[string]certs.Status{"field": s} })
+		return Certificates(func() map[string]certs.Status { return map[string]certs.Status{"field": s} }, time.Now)
 	}
 	far := time.Now().Add(365 * 24 * time.Hour)
 	expect(t, is(certs.Status{NotAfter: far}), OK, "field until")
@@ -102,11 +102,14 @@ func TestSecrets(t *testing.T) {
 }
 
 func TestFunctions(t *testing.T) {
+	var broken map[string]error
 	is := func(f dispatch.FunctionStats) Probe {
-		return Functions(func() dispatch.Stats { return dispatch.Stats{Functions: []dispatch.FunctionStats{f}} })
+		return Functions(func() dispatch.Stats { return dispatch.Stats{Functions: []dispatch.FunctionStats{f}} }, func() map[string]error { return broken })
 	}
 	expect(t, is(dispatch.FunctionStats{Name: "irrigate"}), OK, "1 deployed")
 	expect(t, is(dispatch.FunctionStats{Name: "irrigate", Paused: true}), Fail, "irrigate", "describe")
+	broken = map[string]error{"alarm": errors.New("no memory")}
+	expect(t, is(dispatch.FunctionStats{Name: "irrigate"}), Fail, "alarm", "no memory", "deploy it anew")
 }
 
 // TestWear reads what eMMCs say, and cards that say nothing.

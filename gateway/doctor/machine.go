@@ -3,6 +3,8 @@ package doctor
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -51,32 +53,49 @@ func Clock(c *clock.Clock) Probe {
 	}}
 }
 
-// Certificates says which of them are at their end, or are not in use.
-func Certificates(list func() map[string]certs.Status) Probe {
+// Certificates says which of them are at their end, or are not in use: of
+// several faults the worst. now is the gateway's clock.
+func Certificates(list func() map[string]certs.Status, now func() time.Time) Probe {
 	return Probe{"tls", func(context.Context) Check {
 		all := list()
 		if len(all) == 0 {
 			return ok("no listener uses TLS")
 		}
 		var good []string
-		for name, s := range all {
-			const advice = "put a new certificate and key in its place: they are read again by themselves"
-			switch left := time.Until(s.NotAfter); {
-			case s.Stale:
-				return fail("see the gateway's log; the old ones stay in use until the new ones are good", "%s: its files have changed and are not good", name)
-			case left <= 0:
-				return fail(advice, "%s: its certificate has expired on %s", name, s.NotAfter.Format(time.DateOnly))
-			case left < soon:
-				return warn(advice, "%s: its certificate expires on %s", name, s.NotAfter.Format(time.DateOnly))
-			case !s.CANotAfter.IsZero() && time.Until(s.CANotAfter) < soon:
-				return warn("put a new client CA in its place", "%s: its client CA expires on %s", name, s.CANotAfter.Format(time.DateOnly))
-			case !s.CRLNextUpdate.IsZero() && time.Until(s.CRLNextUpdate) < 0:
-				return warn("put a new revocation list in its place", "%s: its revocation list was due on %s", name, s.CRLNextUpdate.Format(time.DateOnly))
+		var worst Check
+		for _, name := range slices.Sorted(maps.Keys(all)) {
+			c := certificate(name, all[name], now())
+			switch {
+			case c.Status == OK:
+				good = append(good, c.Detail)
+			case worst.Status != Fail:
+				if c.Status == Fail || worst.Status == "" {
+					worst = c
+				}
 			}
-			good = append(good, fmt.Sprintf("%s until %s", name, s.NotAfter.Format(time.DateOnly)))
+		}
+		if worst.Status != "" {
+			return worst
 		}
 		return ok("%s", strings.Join(good, ", "))
 	}}
+}
+
+func certificate(name string, s certs.Status, now time.Time) Check {
+	const advice = "put a new certificate and key in its place: they are read again by themselves"
+	switch left := s.NotAfter.Sub(now); {
+	case s.Stale:
+		return fail("see the gateway's log; the old ones stay in use until the new ones are good", "%s: its files have changed and are not good", name)
+	case left <= 0:
+		return fail(advice, "%s: its certificate has expired on %s", name, s.NotAfter.Format(time.DateOnly))
+	case left < soon:
+		return warn(advice, "%s: its certificate expires on %s", name, s.NotAfter.Format(time.DateOnly))
+	case !s.CANotAfter.IsZero() && s.CANotAfter.Sub(now) < soon:
+		return warn("put a new client CA in its place", "%s: its client CA expires on %s", name, s.CANotAfter.Format(time.DateOnly))
+	case !s.CRLNextUpdate.IsZero() && s.CRLNextUpdate.Before(now):
+		return warn("put a new revocation list in its place", "%s: its revocation list was due on %s", name, s.CRLNextUpdate.Format(time.DateOnly))
+	}
+	return ok("%s until %s", name, s.NotAfter.Format(time.DateOnly))
 }
 
 // Secrets says which cannot be opened.
@@ -94,8 +113,13 @@ func Secrets(lost func() (lost, all int, err error)) Probe {
 }
 
 // Functions says which of them are paused because they keep failing.
-func Functions(stats func() dispatch.Stats) Probe {
+func Functions(stats func() dispatch.Stats, broken func() map[string]error) Probe {
 	return Probe{"functions", func(context.Context) Check {
+		if list := broken(); len(list) > 0 {
+			names := slices.Sorted(maps.Keys(list))
+			return fail("deploy it anew or roll it back; where memory was short, give it more and restart",
+				"%d do not run, and their events wait: %s (%v)", len(list), strings.Join(names, ", "), list[names[0]])
+		}
 		list := stats().Functions
 		var paused []string
 		for i := range list {

@@ -7,6 +7,7 @@ import (
 
 	"github.com/headgate-io/headgate/function"
 	"github.com/headgate-io/headgate/gateway/admin/api"
+	"github.com/headgate-io/headgate/sandbox"
 )
 
 // List returns the deployed functions by name.
@@ -53,8 +54,12 @@ func (r *Registry) Describe(ctx context.Context, name string) (api.FunctionDetai
 }
 
 func (r *Registry) summary(d *deployment, deadLetters int64) api.Function {
+	broken := ""
+	if d.broken != nil {
+		broken = d.broken.Error()
+	}
 	return api.Function{
-		Name: d.spec.Name, Description: d.spec.Description, Language: d.spec.Language(), Version: d.version.Number,
+		Broken: broken, Name: d.spec.Name, Description: d.spec.Description, Language: d.spec.Language(), Version: d.version.Number,
 		Deployed: d.deployed, Triggers: triggerNames(&d.spec), Counters: r.counters(d, deadLetters),
 	}
 }
@@ -62,7 +67,10 @@ func (r *Registry) summary(d *deployment, deadLetters int64) api.Function {
 // counters gathers what dispatch, store and sandbox count.
 func (r *Registry) counters(d *deployment, deadLetters int64) api.Counters {
 	s := r.deps.Dispatcher.FunctionStats(d.spec.Name)
-	p := d.pool.Stats()
+	var p sandbox.PoolStats
+	if d.pool != nil {
+		p = d.pool.Stats()
+	}
 	c := api.Counters{
 		Invocations: s.Invocations, Errors: map[string]uint64{}, ColdStarts: s.ColdStarts, Instances: p.Running + p.Idle, MemoryBytes: p.MemoryBytes,
 		Queued: r.deps.Store.QueuedOf(d.spec.Name), DeadLetters: deadLetters, Dropped: s.VolatileDropped,

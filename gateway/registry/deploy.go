@@ -28,7 +28,7 @@ func (r *Registry) Deploy(ctx context.Context, raw []byte) (api.Deployed, error)
 	if err != nil {
 		return api.Deployed{}, err
 	}
-	if d, err := r.get(b.Spec.Name); err == nil && d.version.Digest == b.Digest {
+	if d, err := r.get(b.Spec.Name); err == nil && d.version.Digest == b.Digest && d.broken == nil {
 		return r.deployed(d, false), nil
 	}
 	began := time.Now()
@@ -118,7 +118,7 @@ func (r *Registry) Rollback(ctx context.Context, name string, number int) (api.D
 	if err != nil {
 		return api.Deployed{}, err
 	}
-	if number == live.version.Number {
+	if number == live.version.Number && live.broken == nil {
 		return r.deployed(live, false), nil
 	}
 	if number == 0 {

@@ -62,6 +62,9 @@ type deployment struct {
 	deployed time.Time
 	pool     *sandbox.Pool
 	module   *sandbox.Module
+	// broken is why it does not run, since the start: it has no pool and no
+	// module then, and its events wait.
+	broken error
 }
 
 // New makes an empty registry; Load fills it.
@@ -69,8 +72,8 @@ func New(deps Deps) *Registry {
 	return &Registry{deps: deps, live: map[string]*deployment{}}
 }
 
-// Load makes the live versions run that the store knows. One that does not
-// compile any more is reported and left out, so that the others run.
+// Load makes the live versions run that the store knows. One that does not run
+// any more is reported, and its events wait for one that does; the others run.
 func (r *Registry) Load(ctx context.Context) error {
 	r.change.Lock()
 	defer r.change.Unlock()
@@ -87,7 +90,7 @@ func (r *Registry) Load(ctx context.Context) error {
 			if ctx.Err() != nil {
 				return err
 			}
-			r.deps.Logger.Error("function left out: its live version does not run", "function", a.Function, "version", a.Version, "error", err)
+			r.leaveBroken(ctx, a, err)
 		}
 	}
 	return nil
@@ -104,6 +107,37 @@ func (r *Registry) load(ctx context.Context, a store.Alias) error {
 	}
 	d.deployed = a.Updated
 	return r.activate(d)
+}
+
+// leaveBroken keeps a function that does not run: what its triggers match is
+// queued for the version that will.
+func (r *Registry) leaveBroken(ctx context.Context, a store.Alias, cause error) {
+	r.deps.Logger.Error("function does not run, its events wait: deploy it anew or roll it back", "function", a.Function, "version", a.Version, "error", cause)
+	d := &deployment{version: store.Version{Function: a.Function, Number: a.Version}, deployed: a.Updated, broken: cause}
+	d.spec.Name = a.Function
+	if v, b, err := r.stored(ctx, a.Function, a.Version); err == nil {
+		d.version, d.spec = v, b.Spec
+		d.spec.Limits, d.spec.Retry = d.spec.Limits.WithDefaults(), d.spec.Retry.WithDefaults()
+		if err := r.deps.Triggers.Set(triggerFunction(&d.spec, v.Number)); err != nil {
+			r.deps.Logger.Error("its triggers do not count", "function", a.Function, "error", err)
+		}
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.live[a.Function] = d
+}
+
+// Broken are the functions that do not run, with why.
+func (r *Registry) Broken() map[string]error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	out := map[string]error{}
+	for name, d := range r.live {
+		if d.broken != nil {
+			out[name] = d.broken
+		}
+	}
+	return out
 }
 
 // giveBack returns the memory that compiling took. Left to itself the runtime
@@ -204,7 +238,9 @@ func (r *Registry) Close(ctx context.Context) error {
 	defer r.mu.Unlock()
 	var errs []error
 	for name, d := range r.live {
-		errs = append(errs, d.pool.Close(ctx), d.module.Close(ctx))
+		if d.broken == nil {
+			errs = append(errs, d.pool.Close(ctx), d.module.Close(ctx))
+		}
 		delete(r.live, name)
 	}
 	return errors.Join(errs...)

@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"os"
 	"slices"
+	"strings"
 	"time"
 
 	"modernc.org/sqlite"
@@ -129,7 +130,7 @@ func (s *Store) quarantine(ctx context.Context, cause error) error {
 	if err := s.inject(StepSalvaged); err != nil {
 		return err
 	}
-	r := &Recovery{At: s.cfg.Now(), Reason: cause.Error(), Tables: tables}
+	r := &Recovery{At: s.cfg.Now(), Reason: strings.ReplaceAll(cause.Error(), "\n", "; "), Tables: tables}
 	if err := errors.Join(syncFile(fresh), writeFile(s.recoveryPath(), r)); err != nil {
 		return err
 	}

@@ -25,7 +25,7 @@ const (
 	classes
 )
 
-var classNames = [classes]string{"recordings", "logs", "telemetry", "blobs", "events"}
+var classNames = [classes]string{"recordings", "logs", "telemetry", "new versions and backups", "new events"}
 
 // String names the class.
 func (c Class) String() string { return classNames[c] }

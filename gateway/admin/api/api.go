@@ -18,6 +18,9 @@ type Function struct {
 	Deployed    time.Time `json:"deployed"`
 	Triggers    []string  `json:"triggers"`
 	Counters    Counters  `json:"counters"`
+	// Broken is why it does not run since the gateway started; its events
+	// wait.
+	Broken string `json:"broken,omitempty"`
 }
 
 // Counters are what happened to a function since the gateway started.
