@@ -92,7 +92,7 @@ func Queue(s Records) Probe {
 		st := s.Stats()
 		detail := fmt.Sprintf("%d events wait (%s), %d dead letters", st.QueueRows, bytes(st.QueueBytes), st.DeadLetters)
 		if st.DeadLetters > 0 {
-			return warn("'headgate dlq list' shows why; 'headgate dlq redrive' tries again, 'headgate dlq drop' lets go", "%s", detail)
+			return warn("'headgate dlq list' shows why; 'headgate dlq redrive --all' tries again, 'headgate dlq drop --all' lets go", "%s", detail)
 		}
 		return ok("%s", detail)
 	}}
