@@ -31,7 +31,7 @@ func (a *app) devCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use: "dev [PROJECT]", Short: "Run a project, and again at every change", Args: cobra.MaximumNArgs(1),
 		Long: "Deploy a project, deploy it again whenever a file changes, and print invocations and logs.\n" +
-			"Where no gateway runs and none is named, one is run here, until this ends.\n\n" + projectHelp,
+			"Where no gateway runs and none is named, or with --config or --state-dir, one is run here, until this ends.\n\n" + projectHelp,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			ctx, cancel := context.WithCancel(cmd.Context())
 			defer cancel()
