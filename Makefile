@@ -99,7 +99,7 @@ check: CUTS = 120
 check: SITES = 5
 check: MINUTES = 0.5
 check: CROWD = clients|fan-out|10 000
-check: FUZZTIME = 3s
+check: FUZZTIME = 2s
 check: export HEADGATE_DEMO_SECONDS ?= 30
 check: lint test race test-guests test-arm64 cross e2e crash power full-disk soak crowd fuzz demo ## All of it, as CI does
 	@test -z "$$(git status --porcelain)" || { git status --short; echo 'the checks changed the tree'; exit 1; }

@@ -68,8 +68,12 @@ func run(ctx context.Context, p plan, prove bool) error {
 // proof runs with every seeded fault until it is caught.
 func proof(ctx context.Context, p plan) error {
 	var missed error
-	p.binary, p.rounds, p.keep = p.seeded, 40, false
+	p.binary, p.keep = p.seeded, false
 	for _, p.fault = range seeds {
+		p.rounds = 40
+		if p.fault == fault.ForgetMessages {
+			p.rounds = 10 // it shows at the end only, and then at once
+		}
 		r, err := trial(ctx, p)
 		if err != nil {
 			return fmt.Errorf("with fault %s: %w", p.fault, err)

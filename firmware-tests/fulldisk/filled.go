@@ -110,16 +110,19 @@ func (c *crowd) growing(ctx context.Context, when string) error {
 func (c *crowd) refused(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
-	p := c.judge.Publishers[0]
+	p := c.probe
 	host, port, _ := strings.Cut(c.judge.Gateway.Address, ":")
 	for {
-		out, err := exec.CommandContext(ctx, "mosquitto_pub", "-V", "5", "-h", host, "-p", port, "-i", p.Name+"/v5", "-u", p.Name, "-P", p.Password,
-			"-q", "1", "-t", p.Topic, "-m", `{"n":0}`, "-d").CombinedOutput()
+		out, err := exec.CommandContext(ctx, "mosquitto_pub", "-V", "5", "-h", host, "-p", port, "-i", p.Name, "-u", p.Name, "-P", p.Password,
+			"-q", "1", "-t", p.Topic, "-m", fmt.Sprintf(`{"n":%d}`, p.Events()+1), "-d").CombinedOutput()
 		if ctx.Err() != nil {
 			return fmt.Errorf("a version 5 publisher is not refused: %w\n%s", err, out)
 		}
 		if strings.Contains(string(out), "RC:151") { // 0x97
 			break
+		}
+		if strings.Contains(string(out), "RC:0)") { // the gateway has not noticed yet
+			p.Took()
 		}
 		time.Sleep(50 * time.Millisecond)
 	}

@@ -18,6 +18,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"slices"
 	"syscall"
 	"time"
 
@@ -43,9 +44,11 @@ func main() {
 
 // crowd are publishers that connect again and again.
 type crowd struct {
-	judge observer.Judge
-	stop  context.CancelFunc
-	done  chan struct{}
+	judge   observer.Judge
+	workers []*observer.Publisher // that publish by themselves
+	probe   *observer.Publisher   // whose events mosquitto_pub sends
+	stop    context.CancelFunc
+	done    chan struct{}
 }
 
 const publishers = 4
@@ -60,9 +63,14 @@ func newCrowd(ctx context.Context, binary, dir string) (*crowd, error) {
 	if err := g.Start(ctx); err != nil {
 		return nil, err
 	}
-	if c.judge.Publishers, err = observer.AddPublishers(ctx, g, publishers); err != nil {
+	if c.workers, err = observer.AddPublishers(ctx, g, publishers); err != nil {
 		return nil, errors.Join(err, g.Kill())
 	}
+	c.probe = observer.NewPublisher("probe", "count/probe", 1)
+	if c.probe.Password, err = g.AddDevice(ctx, c.probe.Name, []string{c.probe.Topic}, nil); err != nil {
+		return nil, errors.Join(err, g.Kill())
+	}
+	c.judge.Publishers = append(slices.Clone(c.workers), c.probe)
 	if err := observer.Deploy(ctx, g); err != nil {
 		return nil, errors.Join(err, g.Kill())
 	}
@@ -73,8 +81,8 @@ func newCrowd(ctx context.Context, binary, dir string) (*crowd, error) {
 func (c *crowd) publish(ctx context.Context) {
 	ctx, c.stop = context.WithCancel(ctx)
 	c.done = make(chan struct{})
-	left := make(chan struct{}, len(c.judge.Publishers))
-	for _, p := range c.judge.Publishers {
+	left := make(chan struct{}, len(c.workers))
+	for _, p := range c.workers {
 		go func() {
 			for ctx.Err() == nil {
 				p.Run(ctx, c.judge.Gateway.Address, false)
@@ -88,7 +96,7 @@ func (c *crowd) publish(ctx context.Context) {
 		}()
 	}
 	go func() {
-		for range c.judge.Publishers {
+		for range c.workers {
 			<-left
 		}
 		close(c.done)

@@ -67,6 +67,15 @@ func (p *Publisher) Acknowledged() []int {
 	return out
 }
 
+// Took notes that another program has sent the next event in its name, and
+// that it was acknowledged.
+func (p *Publisher) Took() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.acknowledged[p.next] = true
+	p.next++
+}
+
 // Unacknowledged is how many events wait for an acknowledgement.
 func (p *Publisher) Unacknowledged() int {
 	p.mu.Lock()
