@@ -49,27 +49,7 @@ func durableForward(b *testing.B, offline int, online bool) {
 	out := bufio.NewWriterSize(source, 32<<10)
 	before, cpu, disk := h.store.Stats(), cpuTime(b), writeBytes(b)
 	b.ReportAllocs()
-	underway, sent := 0, 0
-	for b.Loop() {
-		publish(out, 1, uint16(sent%0xffff+1))
-		sent++
-		if underway++; underway < 256 {
-			continue
-		}
-		if err := out.Flush(); err != nil {
-			b.Fatal(err)
-		}
-		for underway > 192 {
-			await(b, acked)
-			underway--
-		}
-	}
-	if err := out.Flush(); err != nil {
-		b.Fatal(err)
-	}
-	for ; underway > 0; underway-- {
-		await(b, acked)
-	}
+	saturate(b, out, 1, acked)
 	n := float64(b.N)
 	after := h.store.Stats()
 	b.ReportMetric(float64((cpuTime(b)-cpu).Nanoseconds())/1e3/n, "cpu-µs/op")

@@ -6,7 +6,6 @@ import (
 	"io"
 	"log/slog"
 	"net"
-	"os"
 	"path/filepath"
 	"testing"
 	"time"
@@ -14,6 +13,7 @@ import (
 	"github.com/eclipse/paho.mqtt.golang/packets"
 
 	"github.com/headgate-io/headgate/gateway/store"
+	"github.com/headgate-io/headgate/internal/testdb"
 	"github.com/headgate-io/headgate/mqtt/broker"
 )
 
@@ -75,20 +75,7 @@ func (h *hub) crashed(change ...func(*store.Config, *broker.Config)) *hub {
 
 func copyDatabase(t testing.TB, from string) string {
 	t.Helper()
-	to := t.TempDir()
-	for _, name := range []string{"headgate.db", "headgate.db-wal"} {
-		b, err := os.ReadFile(filepath.Join(from, name))
-		if errors.Is(err, os.ErrNotExist) {
-			continue
-		}
-		if err == nil {
-			err = os.WriteFile(filepath.Join(to, name), b, 0o600)
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
-	return to
+	return filepath.Dir(testdb.Copy(t, filepath.Join(from, "headgate.db")))
 }
 
 // sync returns once everything so far is on disk.

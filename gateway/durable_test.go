@@ -194,6 +194,7 @@ func TestWillSurvivesAKill(t *testing.T) {
 	h = h.crashed()
 	watcher := join(t, h.addr, "watcher", false)
 	watcher.get("bye")
+	watcher.nothing() // its acknowledgement has been read
 	h.sync()
 	h.sync() // the will's own commit, then that it is out
 	h = h.crashed()

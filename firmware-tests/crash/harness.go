@@ -67,10 +67,10 @@ func (h *harness) stop() error {
 
 func (h *harness) tally() {
 	h.result.violations = h.judge.Violations
+	h.result.acknowledged = h.judge.Acknowledged()
 	for _, p := range h.judge.Publishers {
 		h.result.sent += p.Sent
 		h.result.redelivered += p.Redelivered
-		h.result.acknowledged += len(p.Acknowledged())
 		h.result.events += p.Events()
 	}
 	for _, s := range h.judge.Subscribers {
@@ -150,7 +150,7 @@ func (h *harness) round(ctx context.Context) error {
 		}
 		// It came to its step while it recovered.
 		h.result.kills[h.step]++
-		if err := h.judge.Gateway.Kill(); err != nil && !errors.Is(err, rig.ErrEnded) {
+		if err := h.judge.Gateway.End(); err != nil {
 			return err
 		}
 	}
@@ -217,7 +217,7 @@ func (h *harness) look(ctx context.Context, when string) error {
 // finish redelivers what is still unacknowledged, lets the subscribers take
 // all they have coming, and looks a last time.
 func (h *harness) finish(ctx context.Context) error {
-	if err := h.judge.Gateway.Kill(); err != nil && !errors.Is(err, rig.ErrEnded) {
+	if err := h.judge.Gateway.End(); err != nil {
 		return err
 	}
 	h.step = ""

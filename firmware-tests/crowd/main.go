@@ -83,20 +83,13 @@ func play(ctx context.Context, binary string, s scenario) error {
 		if err == nil {
 			err = withinBudget(g, time.Since(began))
 		}
-		err = errors.Join(err, end(g))
+		err = errors.Join(err, g.End())
 	}
 	return errors.Join(err, os.RemoveAll(dir))
 }
 
-func end(g *rig.Gateway) error {
-	if err := g.Kill(); err != nil && !errors.Is(err, rig.ErrEnded) {
-		return err
-	}
-	return nil
-}
-
 func withinBudget(g *rig.Gateway, took time.Duration) error {
-	peak, err := peakMemory(g.Pid())
+	peak, err := rig.Memory(g.Pid(), "VmHWM")
 	if err != nil {
 		return err
 	}

@@ -95,7 +95,7 @@ func fanOut(ctx context.Context, g *rig.Gateway) error {
 			}
 			return list[i].subscribe(ctx, 1, "fan")
 		})
-		before, _ := cpu(g.Pid())
+		before, _ := rig.CPU(g.Pid())
 		if err == nil {
 			err = sendNumbered(ctx, g, messages)
 		}
@@ -109,7 +109,7 @@ func fanOut(ctx context.Context, g *rig.Gateway) error {
 				return nil
 			})
 		}
-		after, _ := cpu(g.Pid())
+		after, _ := rig.CPU(g.Pid())
 		closeAll(list)
 		if err != nil {
 			return err

@@ -1,11 +1,9 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"os/exec"
 	"slices"
 	"strconv"
@@ -162,33 +160,10 @@ func subscribed(ctx context.Context, g *rig.Gateway, name string) error {
 	}
 	defer closeAll([]*client{pub})
 	return eventually(ctx, func() error {
-		var text bytes.Buffer
-		if err := g.Client.Download(ctx, "/metrics", &text); err != nil {
-			return err
+		figures, err := g.Metrics(ctx)
+		if err == nil && figures["headgate_mqtt_subscriptions"] == 0 {
+			err = fmt.Errorf("%s has not subscribed", name)
 		}
-		for line := range strings.Lines(text.String()) {
-			if rest, ok := strings.CutPrefix(line, "headgate_mqtt_subscriptions "); ok && strings.TrimSpace(rest) != "0" {
-				return nil
-			}
-		}
-		return fmt.Errorf("%s has not subscribed", name)
+		return err
 	})
-}
-
-// cpu is what a process has used.
-func cpu(pid int) (time.Duration, error) {
-	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-	if err != nil {
-		return 0, err
-	}
-	fields := strings.Fields(string(stat[bytes.LastIndexByte(stat, ')')+1:]))
-	var total time.Duration
-	for _, f := range fields[11:13] { // utime and stime in units of 10 ms (proc(5))
-		n, err := strconv.ParseInt(f, 10, 64)
-		if err != nil {
-			return 0, err
-		}
-		total += time.Duration(n) * 10 * time.Millisecond
-	}
-	return total, nil
 }

@@ -84,16 +84,16 @@ func (c *crowd) fill(ctx context.Context, dir string) error {
 	if err := c.settle(ctx, "at the end"); err != nil {
 		return err
 	}
-	fmt.Printf("%-46s %8d\n", "acknowledged events, each there once", c.acknowledged())
+	fmt.Printf("%-46s %8d\n", "acknowledged events, each there once", c.judge.Acknowledged())
 	return c.verdict()
 }
 
 // growing waits until publishers get acknowledgements.
 func (c *crowd) growing(ctx context.Context, when string) error {
-	before := c.acknowledged()
+	before := c.judge.Acknowledged()
 	const more = 200
 	for range 600 {
-		if c.acknowledged() >= before+more {
+		if c.judge.Acknowledged() >= before+more {
 			return nil
 		}
 		select {
@@ -102,7 +102,7 @@ func (c *crowd) growing(ctx context.Context, when string) error {
 		case <-time.After(50 * time.Millisecond):
 		}
 	}
-	return fmt.Errorf("%s: only %d events are acknowledged in 30 s\n%s", when, c.acknowledged()-before, c.judge.Gateway.Log())
+	return fmt.Errorf("%s: only %d events are acknowledged in 30 s\n%s", when, c.judge.Acknowledged()-before, c.judge.Gateway.Log())
 }
 
 // refused waits until a version 5 publisher is told 0x97, Quota exceeded, and
@@ -127,9 +127,9 @@ func (c *crowd) refused(ctx context.Context) error {
 		time.Sleep(50 * time.Millisecond)
 	}
 	fmt.Printf("%-46s %8s\n", "a version 5 publisher gets", "0x97")
-	before := c.acknowledged()
+	before := c.judge.Acknowledged()
 	time.Sleep(time.Second)
-	if n := c.acknowledged() - before; n > 0 {
+	if n := c.judge.Acknowledged() - before; n > 0 {
 		return fmt.Errorf("%d events of 3.1.1 publishers were acknowledged on a full disk", n)
 	}
 	fmt.Printf("%-46s %8d\n", "3.1.1 publishers get acknowledgements", 0)

@@ -62,7 +62,7 @@ func (c *crowd) sites(ctx context.Context, dir string, sites int) error {
 		fmt.Printf("%-46s %8d\n", fmt.Sprintf("sites where %s fails with %s", f.call, f.err), tried[f])
 	}
 	fmt.Printf("%-46s %8d\n", "of all, so early that the start was refused", refusedStart)
-	fmt.Printf("%-46s %8d\n", "acknowledged events, each there once", c.acknowledged())
+	fmt.Printf("%-46s %8d\n", "acknowledged events, each there once", c.judge.Acknowledged())
 	return c.verdict()
 }
 
@@ -70,7 +70,7 @@ func (c *crowd) sites(ctx context.Context, dir string, sites int) error {
 // to look. A start that fails is allowed: it says why, and loses nothing.
 func (c *crowd) site(ctx context.Context, dir string, f failure, n int) (started bool, err error) {
 	g := c.judge.Gateway
-	if err := g.Kill(); err != nil && !errors.Is(err, rig.ErrEnded) {
+	if err := g.End(); err != nil {
 		return false, err
 	}
 	state := filepath.Join(dir, "state", "headgate.db")

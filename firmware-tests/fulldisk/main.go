@@ -23,7 +23,6 @@ import (
 	"time"
 
 	"github.com/headgate-io/headgate/firmware-tests/observer"
-	"github.com/headgate-io/headgate/firmware-tests/rig"
 )
 
 func main() {
@@ -111,22 +110,12 @@ func (c *crowd) rest() {
 	}
 }
 
-func (c *crowd) acknowledged() (n int) {
-	for _, p := range c.judge.Publishers {
-		n += len(p.Acknowledged())
-	}
-	return n
-}
-
 // settle redelivers everything and looks a last time.
 func (c *crowd) settle(ctx context.Context, when string) error {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
+	c.judge.Redeliver(ctx)
 	for _, p := range c.judge.Publishers {
-		for p.Unacknowledged() > 0 && ctx.Err() == nil {
-			p.Run(ctx, c.judge.Gateway.Address, true)
-			p.Disconnect()
-		}
 		if n := p.Unacknowledged(); n > 0 {
 			c.judge.Violate("%s: %s: %d events are not acknowledged (%v)", when, p.Name, n, p.Err)
 		}
@@ -151,8 +140,5 @@ func (c *crowd) verdict() error {
 // end stops what was started, whatever state it is in.
 func (c *crowd) end() error {
 	c.rest()
-	if err := c.judge.Gateway.Kill(); err != nil && !errors.Is(err, rig.ErrEnded) {
-		return err
-	}
-	return nil
+	return c.judge.Gateway.End()
 }

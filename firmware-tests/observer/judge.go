@@ -30,6 +30,25 @@ func (j *Judge) Violate(format string, args ...any) {
 	j.Violations = append(j.Violations, fmt.Sprintf(format, args...))
 }
 
+// Acknowledged is how many events the gateway has taken over.
+func (j *Judge) Acknowledged() (n int) {
+	for _, p := range j.Publishers {
+		n += len(p.Acknowledged())
+	}
+	return n
+}
+
+// Redeliver lets the publishers send what is not acknowledged again, until it
+// is, or ctx ends.
+func (j *Judge) Redeliver(ctx context.Context) {
+	for _, p := range j.Publishers {
+		for p.Unacknowledged() > 0 && ctx.Err() == nil {
+			p.Run(ctx, j.Gateway.Address, true)
+			p.Disconnect()
+		}
+	}
+}
+
 // Check compares what the functions kept with the ledgers. At any time every
 // acknowledged event must be there, once; with final, after everything was
 // redelivered, every event.

@@ -151,6 +151,14 @@ func (g *Gateway) Kill() error {
 	return err
 }
 
+// End kills the process, unless it has ended by itself.
+func (g *Gateway) End() error {
+	if err := g.Kill(); err != nil && !errors.Is(err, ErrEnded) {
+		return err
+	}
+	return nil
+}
+
 // Ended reports whether the process has ended by itself.
 func (g *Gateway) Ended() bool { return len(g.exited) > 0 }
 

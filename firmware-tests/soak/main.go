@@ -17,7 +17,6 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/headgate-io/headgate/firmware-tests/observer"
 	"github.com/headgate-io/headgate/firmware-tests/rig"
 )
 
@@ -44,16 +43,9 @@ func run(ctx context.Context, binary string, length time.Duration) error {
 	}
 	g, err := rig.New(binary, dir)
 	if err == nil {
-		err = errors.Join(soak(ctx, g, length), end(g))
+		err = errors.Join(soak(ctx, g, length), g.End())
 	}
 	return errors.Join(err, os.RemoveAll(dir))
-}
-
-func end(g *rig.Gateway) error {
-	if err := g.Kill(); err != nil && !errors.Is(err, rig.ErrEnded) {
-		return err
-	}
-	return nil
 }
 
 func soak(ctx context.Context, g *rig.Gateway, length time.Duration) error {
@@ -100,12 +92,7 @@ func soak(ctx context.Context, g *rig.Gateway, length time.Duration) error {
 func (l *load) settle(ctx context.Context) error {
 	within, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
-	for _, p := range l.judge.Publishers {
-		for p.Unacknowledged() > 0 && within.Err() == nil {
-			p.Run(within, l.judge.Gateway.Address, true)
-			p.Disconnect()
-		}
-	}
+	l.judge.Redeliver(within)
 	if err := l.judge.Gateway.Drain(ctx, time.Minute); err != nil {
 		return err
 	}
@@ -128,7 +115,7 @@ func verdict(taken []sample, l *load) error {
 	for _, p := range l.judge.Publishers {
 		events += p.Events()
 	}
-	fmt.Printf("%d events acknowledged of %d sent; %s\n", acknowledged(l.judge.Publishers), events, l.faults())
+	fmt.Printf("%d events acknowledged of %d sent; %s\n", l.judge.Acknowledged(), events, l.faults())
 	for _, v := range l.judge.Violations {
 		fmt.Println("  VIOLATION:", v)
 	}
@@ -136,11 +123,4 @@ func verdict(taken []sample, l *load) error {
 		return fmt.Errorf("%d measures grow, %d violations", bad, len(l.judge.Violations))
 	}
 	return nil
-}
-
-func acknowledged(list []*observer.Publisher) (n int) {
-	for _, p := range list {
-		n += len(p.Acknowledged())
-	}
-	return n
 }

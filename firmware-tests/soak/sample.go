@@ -1,8 +1,6 @@
 package main
 
 import (
-	"bufio"
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -10,8 +8,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
-	"strings"
 	"time"
 
 	"github.com/headgate-io/headgate/firmware-tests/rig"
@@ -54,7 +50,7 @@ func median(list []sample, m measure) int64 {
 }
 
 func takeSample(ctx context.Context, g *rig.Gateway) (s sample, err error) {
-	if s.resident, err = resident(g.Pid()); err != nil {
+	if s.resident, err = rig.Memory(g.Pid(), "VmRSS"); err != nil {
 		return s, err
 	}
 	open, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", g.Pid()))
@@ -75,41 +71,13 @@ func takeSample(ctx context.Context, g *rig.Gateway) (s sample, err error) {
 	if err != nil {
 		return s, err
 	}
-	var text bytes.Buffer
-	if err := g.Client.Download(ctx, "/metrics", &text); err != nil {
+	figures, err := g.Metrics(ctx)
+	if err != nil {
 		return s, err
 	}
-	s.goroutines, s.heap = metric(text.Bytes(), "go_goroutines"), metric(text.Bytes(), "go_memstats_heap_inuse_bytes")
+	s.goroutines, s.heap = int64(figures["go_goroutines"]), int64(figures["go_memstats_heap_inuse_bytes"])
 	if s.goroutines == 0 || s.heap == 0 {
 		return s, fmt.Errorf("/metrics shows %d goroutines and a heap of %d bytes", s.goroutines, s.heap)
 	}
 	return s, nil
-}
-
-func resident(pid int) (int64, error) {
-	f, err := os.Open(fmt.Sprintf("/proc/%d/status", pid))
-	if err != nil {
-		return 0, err
-	}
-	defer f.Close()
-	for lines := bufio.NewScanner(f); lines.Scan(); {
-		if rest, ok := strings.CutPrefix(lines.Text(), "VmRSS:"); ok {
-			kb, err := strconv.ParseInt(strings.Fields(rest)[0], 10, 64)
-			return kb << 10, err
-		}
-	}
-	return 0, fmt.Errorf("process %d has no VmRSS", pid)
-}
-
-func metric(text []byte, name string) int64 {
-	for line := range strings.Lines(string(text)) {
-		if rest, ok := strings.CutPrefix(line, name+" "); ok {
-			v, err := strconv.ParseFloat(strings.TrimSpace(rest), 64)
-			if err != nil {
-				return 0
-			}
-			return int64(v)
-		}
-	}
-	return 0
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/headgate-io/headgate/function"
 	"github.com/headgate-io/headgate/gateway/dispatch"
 	"github.com/headgate-io/headgate/gateway/store"
+	"github.com/headgate-io/headgate/internal/testdb"
 	"github.com/headgate-io/headgate/mqtt/broker"
 	"github.com/headgate-io/headgate/sandbox/host"
 )
@@ -99,7 +100,7 @@ func TestCrashAtAnyMoment(t *testing.T) {
 				}
 			}
 		}
-		m.path = crash(t, r.path)
+		m.path = testdb.Copy(t, r.path)
 		moments = append(moments, m)
 		select {
 		case <-running:

@@ -14,6 +14,7 @@ import (
 	"github.com/headgate-io/headgate/event"
 	"github.com/headgate-io/headgate/function"
 	"github.com/headgate-io/headgate/gateway/store"
+	"github.com/headgate-io/headgate/internal/testdb"
 	"github.com/headgate-io/headgate/mqtt/broker"
 	"github.com/headgate-io/headgate/sandbox/host"
 )
@@ -189,7 +190,7 @@ func TestDeadLetterRetention(t *testing.T) {
 		}, 0},
 	} {
 		t.Run(bound.name, func(t *testing.T) {
-			r := newRig(t, options{path: crash(t, r.path), store: bound.change})
+			r := newRig(t, options{path: testdb.Copy(t, r.path), store: bound.change})
 			if err := r.store.Sweep(t.Context()); err != nil {
 				t.Fatal(err)
 			}

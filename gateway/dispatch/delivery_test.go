@@ -14,6 +14,7 @@ import (
 	"github.com/headgate-io/headgate/function"
 	"github.com/headgate-io/headgate/gateway/dispatch"
 	"github.com/headgate-io/headgate/gateway/store"
+	"github.com/headgate-io/headgate/internal/testdb"
 	"github.com/headgate-io/headgate/mqtt/broker"
 	"github.com/headgate-io/headgate/sandbox/host"
 )
@@ -109,7 +110,7 @@ func TestDeliveriesSurviveCommitErrors(t *testing.T) {
 			until(t, "every event has an effect", func() bool { return r.get("f", "n") == strconv.Itoa(accepted) })
 			r.sync()
 			total, _ := strconv.Atoi(r.get("f", "n"))
-			c := newRig(t, options{path: crash(t, r.path), dispatch: func(c *dispatch.Config) { c.Outbox = box }})
+			c := newRig(t, options{path: testdb.Copy(t, r.path), dispatch: func(c *dispatch.Config) { c.Outbox = box }})
 			if n := c.get("f", "n"); n != strconv.Itoa(total) {
 				t.Errorf("counted %s on disk, %d in memory", n, total)
 			}

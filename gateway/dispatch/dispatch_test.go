@@ -11,6 +11,7 @@ import (
 	"github.com/headgate-io/headgate/gateway/dispatch"
 	"github.com/headgate-io/headgate/gateway/store"
 	"github.com/headgate-io/headgate/gateway/trigger"
+	"github.com/headgate-io/headgate/internal/testdb"
 	"github.com/headgate-io/headgate/mqtt/broker"
 	"github.com/headgate-io/headgate/sandbox/host"
 )
@@ -33,7 +34,7 @@ func TestDurableEventIsOneUnit(t *testing.T) {
 	if p := r.sent()[7]; p.Topic != "out/b" || string(p.Payload) != "hello" {
 		t.Errorf("published %+v", p)
 	}
-	c := newRig(t, options{path: crash(t, r.path)})
+	c := newRig(t, options{path: testdb.Copy(t, r.path)})
 	if n := c.get("count", "n"); n != "20" {
 		t.Errorf("after a crash counted %s, want 20", n)
 	}
@@ -56,7 +57,7 @@ func TestSpill(t *testing.T) {
 	if n, _ := r.store.QueueLen(); n != 1 {
 		t.Errorf("%d rows after the spill, want 1", n)
 	}
-	path := crash(t, r.path)
+	path := testdb.Copy(t, r.path)
 	close(gate)
 	until(t, "the row is gone", func() bool { n, _ := r.store.QueueLen(); return n == 0 })
 	if n := r.get("slow", "n"); n != "1" {
@@ -133,7 +134,7 @@ func TestInvokeAnswersAfterCommit(t *testing.T) {
 	if err != nil || string(got.Output) != "got x" || got.Version != 7 || got.Result.Outcome != function.OK {
 		t.Fatalf("reply %+v %v", got, err)
 	}
-	if c := newRig(t, options{path: crash(t, r.path)}); c.get("f", "n") != "1" {
+	if c := newRig(t, options{path: testdb.Copy(t, r.path)}); c.get("f", "n") != "1" {
 		t.Error("the answer came before the commit")
 	}
 	if got, err = r.d.Invoke(ctx, "f", ev("bad"), trigger.Params{}); err != nil || got.Result.Outcome != function.Failed || len(got.Logs) != 1 {
@@ -205,7 +206,7 @@ func TestInboundRecordAndDedupe(t *testing.T) {
 	rel.wait(t, broker.Success)
 	r.submit("none", "1", 1, rel, &broker.InboundRecord{Client: "c", Epoch: 4, QoS: 1, PacketID: 11, Slot: 1, Hash: 79}, store.DedupeKey{})
 	rel.wait(t, broker.Success)
-	c := newRig(t, options{path: crash(t, r.path)})
+	c := newRig(t, options{path: testdb.Copy(t, r.path)})
 	recs, err := c.store.LoadSessions(context.Background())
 	if err != nil || len(recs) != 1 || len(recs[0].Inbound) != 2 || recs[0].Inbound[0].Hash != 77 || recs[0].Inbound[1].Hash != 78 {
 		t.Errorf("sessions %+v %v", recs, err)

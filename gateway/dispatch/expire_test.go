@@ -12,6 +12,7 @@ import (
 	"github.com/headgate-io/headgate/function"
 	"github.com/headgate-io/headgate/gateway/dispatch"
 	"github.com/headgate-io/headgate/gateway/store"
+	"github.com/headgate-io/headgate/internal/testdb"
 	"github.com/headgate-io/headgate/mqtt/broker"
 	"github.com/headgate-io/headgate/sandbox/host"
 )
@@ -97,7 +98,7 @@ func TestRowsExpireAfterARestart(t *testing.T) {
 	for i := range 10 {
 		r.send("a/k", strconv.Itoa(i), 1).wait(t, broker.Success)
 	}
-	c := newRig(t, options{path: crash(t, r.path), dispatch: func(c *dispatch.Config) {
+	c := newRig(t, options{path: testdb.Copy(t, r.path), dispatch: func(c *dispatch.Config) {
 		c.Now = func() time.Time { return time.Now().Add(2 * time.Hour) }
 	}})
 	var f diary

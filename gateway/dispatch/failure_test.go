@@ -13,6 +13,7 @@ import (
 	"github.com/headgate-io/headgate/gateway/dispatch"
 	"github.com/headgate-io/headgate/gateway/store"
 	"github.com/headgate-io/headgate/gateway/trigger"
+	"github.com/headgate-io/headgate/internal/testdb"
 	"github.com/headgate-io/headgate/mqtt/broker"
 	"github.com/headgate-io/headgate/sandbox/host"
 )
@@ -144,7 +145,7 @@ func TestCommitErrors(t *testing.T) {
 	if r.store.Stats().Rollbacks == 0 {
 		t.Error("no commit was rolled back")
 	}
-	c := newRig(t, options{path: crash(t, r.path)})
+	c := newRig(t, options{path: testdb.Copy(t, r.path)})
 	if f, g := c.get("f", "n"), c.get("g", "n"); f != strconv.Itoa(events) || g != f {
 		t.Errorf("after a crash counted %s and %s, want %d", f, g, events)
 	}

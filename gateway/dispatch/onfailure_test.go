@@ -13,6 +13,7 @@ import (
 	"github.com/headgate-io/headgate/function"
 	"github.com/headgate-io/headgate/gateway/dispatch"
 	"github.com/headgate-io/headgate/gateway/store"
+	"github.com/headgate-io/headgate/internal/testdb"
 	"github.com/headgate-io/headgate/mqtt/broker"
 	"github.com/headgate-io/headgate/sandbox/host"
 )
@@ -66,7 +67,7 @@ func TestOnFailureFunction(t *testing.T) {
 	r.deploy("g", func(context.Context, *host.Calls) error { <-gate; return nil }, deploy{})
 	r.send("a/k", `{"v":1}`, 1).wait(t, broker.Success)
 	until(t, "it is given up", func() bool { return len(r.letters()) == 1 })
-	c := newRig(t, options{path: crash(t, r.path)})
+	c := newRig(t, options{path: testdb.Copy(t, r.path)})
 	if l := c.letters(); len(l) != 1 || l[0].Function != "f" {
 		t.Fatalf("dead letters %+v", l)
 	}

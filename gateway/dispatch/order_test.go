@@ -13,6 +13,7 @@ import (
 	"github.com/headgate-io/headgate/function"
 	"github.com/headgate-io/headgate/gateway/dispatch"
 	"github.com/headgate-io/headgate/gateway/store"
+	"github.com/headgate-io/headgate/internal/testdb"
 	"github.com/headgate-io/headgate/mqtt/broker"
 	"github.com/headgate-io/headgate/sandbox/host"
 )
@@ -84,7 +85,7 @@ func TestOrderAcrossCrash(t *testing.T) {
 	for i := range 30 {
 		r.send("a/k", strconv.Itoa(i), 1).wait(t, broker.Success)
 	}
-	c := newRig(t, options{path: crash(t, r.path), dispatch: func(c *dispatch.Config) { c.MemoryBytes = 1 }})
+	c := newRig(t, options{path: testdb.Copy(t, r.path), dispatch: func(c *dispatch.Config) { c.MemoryBytes = 1 }})
 	var mu sync.Mutex
 	var seen []string
 	c.deploy("f", func(_ context.Context, c *host.Calls) error {
@@ -134,7 +135,7 @@ func TestThenKeyBlock(t *testing.T) {
 	}
 	mu.Unlock()
 	// A restart keeps the key blocked.
-	c := newRig(t, options{path: crash(t, r.path)})
+	c := newRig(t, options{path: testdb.Copy(t, r.path)})
 	mu.Lock()
 	seen = nil
 	mu.Unlock()

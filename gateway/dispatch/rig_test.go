@@ -2,10 +2,7 @@ package dispatch_test
 
 import (
 	"context"
-	"errors"
-	"io"
 	"log/slog"
-	"os"
 	"path/filepath"
 	"strconv"
 	"sync"
@@ -221,30 +218,4 @@ func count(_ context.Context, c *host.Calls) error {
 	n, _ := strconv.Atoi(string(v))
 	_ = c.KVSet([]byte("n"), []byte(strconv.Itoa(n+1)), 0)
 	return nil
-}
-
-func crash(t testing.TB, path string) string {
-	t.Helper()
-	to := filepath.Join(t.TempDir(), "headgate.db")
-	for _, ext := range []string{"", "-wal"} {
-		in, err := os.Open(path + ext)
-		if errors.Is(err, os.ErrNotExist) {
-			continue
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		out, err := os.Create(to + ext)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if _, err := io.Copy(out, in); err != nil {
-			t.Fatal(err)
-		}
-		_ = in.Close()
-		if err := out.Close(); err != nil {
-			t.Fatal(err)
-		}
-	}
-	return to
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/headgate-io/headgate/function"
 	"github.com/headgate-io/headgate/gateway/dispatch"
 	"github.com/headgate-io/headgate/gateway/store"
+	"github.com/headgate-io/headgate/internal/testdb"
 	"github.com/headgate-io/headgate/mqtt/broker"
 	"github.com/headgate-io/headgate/sandbox/host"
 )
@@ -112,7 +113,7 @@ func TestCloseSpills(t *testing.T) {
 	if n := r.get("f", "n"); n != "1" {
 		t.Errorf("the running one counted %q", n)
 	}
-	c := newRig(t, options{path: crash(t, r.path)})
+	c := newRig(t, options{path: testdb.Copy(t, r.path)})
 	c.deploy("f", count, deploy{triggers: on("a")})
 	until(t, "the waiting one has run", func() bool { return c.get("f", "n") == "2" })
 }

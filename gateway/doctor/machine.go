@@ -64,14 +64,11 @@ func Certificates(list func() map[string]certs.Status, now func() time.Time) Pro
 		var good []string
 		var worst Check
 		for _, name := range slices.Sorted(maps.Keys(all)) {
-			c := certificate(name, all[name], now())
-			switch {
+			switch c := certificate(name, all[name], now()); {
 			case c.Status == OK:
 				good = append(good, c.Detail)
-			case worst.Status != Fail:
-				if c.Status == Fail || worst.Status == "" {
-					worst = c
-				}
+			case worst.Status == "", worst.Status == Warn && c.Status == Fail:
+				worst = c
 			}
 		}
 		if worst.Status != "" {

@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -54,8 +55,7 @@ func machine(root fs.FS) (int64, error) {
 	}
 	for line := range strings.Lines(string(text)) {
 		if rest, ok := strings.CutPrefix(line, "MemTotal:"); ok {
-			kb, err := strconv.ParseInt(strings.TrimSpace(strings.TrimSuffix(strings.TrimSpace(rest), "kB")), 10, 64)
-			return kb << 10, err
+			return kilobytes(rest)
 		}
 	}
 	return 0, fmt.Errorf("/proc/meminfo has no MemTotal")
@@ -77,7 +77,7 @@ func controlGroup(root fs.FS) (smallest int64, name string) {
 		mount, file := "sys/fs/cgroup", "memory.max"
 		switch controllers := strings.Split(fields[1], ","); {
 		case fields[0] == "0" && fields[1] == "":
-		case contains(controllers, "memory"):
+		case slices.Contains(controllers, "memory"):
 			mount, file = "sys/fs/cgroup/memory", "memory.limit_in_bytes"
 		default:
 			continue
@@ -94,13 +94,10 @@ func controlGroup(root fs.FS) (smallest int64, name string) {
 	return smallest, name
 }
 
-func contains(list []string, s string) bool {
-	for _, x := range list {
-		if x == s {
-			return true
-		}
-	}
-	return false
+// kilobytes reads a figure of /proc: "  123 kB".
+func kilobytes(text string) (bytes int64, err error) {
+	kb, err := strconv.ParseInt(strings.TrimSpace(strings.TrimSuffix(strings.TrimSpace(text), "kB")), 10, 64)
+	return kb << 10, err
 }
 
 // unlimited is about what version 1 says where there is no limit.
@@ -131,11 +128,11 @@ func resident(root fs.FS) (int64, error) {
 		if name != "RssAnon" && name != "RssShmem" {
 			continue
 		}
-		n, err := strconv.ParseInt(strings.TrimSpace(strings.TrimSuffix(strings.TrimSpace(value), "kB")), 10, 64)
+		n, err := kilobytes(value)
 		if err != nil {
 			return 0, fmt.Errorf("/proc/self/status: %q", line)
 		}
-		sum, found = sum+n<<10, true
+		sum, found = sum+n, true
 	}
 	if !found {
 		return 0, errors.New("/proc/self/status: no RssAnon")

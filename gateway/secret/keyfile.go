@@ -11,11 +11,12 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 
 	"golang.org/x/crypto/chacha20poly1305"
+
+	"github.com/headgate-io/headgate/internal/durable"
 )
 
 // keyring is the content of the key file: one key a line in base64, the last of
@@ -104,34 +105,10 @@ func (k *keyring) write(file string) error {
 	for _, one := range k.keys {
 		b.WriteString(base64.StdEncoding.EncodeToString(one.raw) + "\n")
 	}
-	if err := replaceFile(file, b.Bytes()); err != nil {
+	if err := durable.Replace(file, b.Bytes()); err != nil {
 		return fmt.Errorf("key of the secrets: %w", err)
 	}
 	return nil
-}
-
-func replaceFile(file string, content []byte) error {
-	temporary := file + ".new"
-	// What a crash left there is nobody's; a link is not followed.
-	if err := os.Remove(temporary); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	f, err := os.OpenFile(temporary, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(content)
-	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
-		return err
-	}
-	if err := os.Rename(temporary, file); err != nil {
-		return err
-	}
-	dir, err := os.Open(filepath.Dir(file))
-	if err != nil {
-		return err
-	}
-	return errors.Join(dir.Sync(), dir.Close())
 }
 
 func sortInfos(all []Info) {

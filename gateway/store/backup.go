@@ -9,6 +9,8 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+
+	"github.com/headgate-io/headgate/internal/durable"
 )
 
 // Backup writes a consistent copy of the database to a new file while the
@@ -35,7 +37,7 @@ func (s *Store) Backup(ctx context.Context, path string) (err error) {
 	if err != nil {
 		return err
 	}
-	return errors.Join(f.Chmod(0o600), f.Sync(), f.Close(), syncDir(filepath.Dir(path)))
+	return errors.Join(f.Chmod(0o600), f.Sync(), f.Close(), durable.SyncFolder(filepath.Dir(path)))
 }
 
 func removeIfThere(path string) error {
@@ -62,7 +64,7 @@ func (s *Store) StageRestore(ctx context.Context, path string) error {
 	if err := os.Rename(path, s.cfg.Path+restored.suffix); err != nil {
 		return err
 	}
-	return syncDir(filepath.Dir(s.cfg.Path))
+	return durable.SyncFolder(filepath.Dir(s.cfg.Path))
 }
 
 // checkCopy refuses what is no sound database of this or an earlier version.

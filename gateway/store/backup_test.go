@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/headgate-io/headgate/gateway/store"
+	"github.com/headgate-io/headgate/internal/testdb"
 )
 
 // TestBackup copies while writers go on: the copy is one moment of the
@@ -125,7 +126,7 @@ func TestRestoreAfterKill(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	killed := crash(t, path)
+	killed := testdb.Copy(t, path)
 	b, err := os.ReadFile(copied)
 	if err != nil {
 		t.Fatal(err)

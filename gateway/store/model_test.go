@@ -13,6 +13,7 @@ import (
 
 	"github.com/headgate-io/headgate/function"
 	"github.com/headgate-io/headgate/gateway/store"
+	"github.com/headgate-io/headgate/internal/testdb"
 	"pgregory.net/rapid"
 )
 
@@ -214,7 +215,7 @@ func TestConcurrentIncrements(t *testing.T) {
 		}()
 	}
 	wg.Wait()
-	r := open(t, crash(t, path))
+	r := open(t, testdb.Copy(t, path))
 	total := 0
 	for i := range 3 {
 		total += len(get(t, r, "f", fmt.Sprint("k", i)))

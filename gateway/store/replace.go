@@ -11,6 +11,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/headgate-io/headgate/internal/durable"
 )
 
 // replacement is a database that lies ready beside the one in use, to be put in
@@ -81,7 +83,7 @@ func (s *Store) replace(with replacement, r *Recovery) error {
 			return err
 		}
 	}
-	err = errors.Join(syncDir(r.Kept), syncDir(dir), writeFile(s.recoveryPath(), r))
+	err = errors.Join(durable.SyncFolder(r.Kept), durable.SyncFolder(dir), writeFile(s.recoveryPath(), r))
 	if err = cmp.Or(err, os.Rename(staged, s.cfg.Path)); err != nil {
 		return err
 	}
@@ -90,7 +92,7 @@ func (s *Store) replace(with replacement, r *Recovery) error {
 	}
 	s.recovery = r
 	s.log.Warn("another database is in place: a new usage epoch begins", "reason", r.Reason, "kept", r.Kept)
-	return errors.Join(removeIfThere(s.suspectPath()), syncDir(dir), trimFolders(filepath.Dir(r.Kept), with.keep))
+	return errors.Join(removeIfThere(s.suspectPath()), durable.SyncFolder(dir), trimFolders(filepath.Dir(r.Kept), with.keep))
 }
 
 // asideFolder returns the folder of this name in dir, and makes it if need be.
@@ -112,7 +114,7 @@ func asideFolder(dir, name string) (string, error) {
 		last = max(last, folderNumber(e))
 	}
 	made := filepath.Join(dir, fmt.Sprintf("%06d-%s", last+1, name))
-	return made, cmp.Or(os.Mkdir(made, 0o700), syncDir(dir))
+	return made, cmp.Or(os.Mkdir(made, 0o700), durable.SyncFolder(dir))
 }
 
 func folderNumber(e os.DirEntry) int {

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/headgate-io/headgate/gateway/store"
+	"github.com/headgate-io/headgate/internal/testdb"
 )
 
 // interrupt has Open end at the n-th pass of a step, as a power cut would.
@@ -63,7 +64,7 @@ func TestInterruptedRestore(t *testing.T) {
 				t.Fatal(err)
 			}
 			epoch := s.Identity().Epoch
-			killed := crash(t, path) // with what is newest in the log
+			killed := testdb.Copy(t, path) // with what is newest in the log
 			copyFile(t, filepath.Join(filepath.Dir(path), "identity.json"), filepath.Join(filepath.Dir(killed), "identity.json"))
 			copyFile(t, staged, killed+".restore")
 

@@ -8,6 +8,7 @@ import (
 
 	"github.com/headgate-io/headgate/function"
 	"github.com/headgate-io/headgate/gateway/store"
+	"github.com/headgate-io/headgate/internal/testdb"
 	"github.com/headgate-io/headgate/mqtt/broker"
 )
 
@@ -62,7 +63,7 @@ func TestFailedCommitIsTakenBack(t *testing.T) {
 			}
 			// Namespace g had its number in the failed group alone.
 			mustSeal(t, s, &store.Unit{Slots: []store.Slot{{Writes: []function.Write{set("f", "a", "new"), set("g", "b", "new")}}}, Insert: []*store.QueueRow{row}})
-			r := open(t, crash(t, path))
+			r := open(t, testdb.Copy(t, path))
 			if a, b := get(t, r, "f", "a"), get(t, r, "g", "b"); a != "new" || b != "new" {
 				t.Errorf("rerun after a crash: a = %s, b = %s", a, b)
 			}
@@ -162,7 +163,7 @@ func TestSessionsAndDuplicateRecords(t *testing.T) {
 		}
 		return out
 	}
-	r := open(t, crash(t, path))
+	r := open(t, testdb.Copy(t, path))
 	got := loadSessions(t, r)["soil-3"]
 	if got.User != "u" || got.Epoch != 1<<63 || got.Expiry != broker.NeverExpires || string(got.Subscriptions) != "subs" || !got.Disconnected.IsZero() {
 		t.Errorf("session %+v", got)
@@ -218,7 +219,7 @@ func TestJournalCompaction(t *testing.T) {
 	if st := s.Stats(); st.JournalBytes > 150<<10 {
 		t.Errorf("journal holds %d bytes", st.JournalBytes)
 	}
-	r := open(t, crash(t, path))
+	r := open(t, testdb.Copy(t, path))
 	got := loadSessions(t, r)
 	if q := got["quiet"].Inbound; len(q) != 1 || q[0].Hash != 42 || q[0].Slot != 3 {
 		t.Errorf("quiet session's records %+v", q)
@@ -251,7 +252,7 @@ func TestDedupeWindow(t *testing.T) {
 	if err := seal(t, s, &store.Unit{Dedupe: key(5)}); !errors.Is(err, store.ErrDuplicate) {
 		t.Errorf("again: %v", err)
 	}
-	r := open(t, crash(t, path), small)
+	r := open(t, testdb.Copy(t, path), small)
 	for i := range 6 {
 		if _, seen := r.Seen(key(i)); seen != (i >= 2) {
 			t.Errorf("id %d seen = %v", i, seen)

@@ -4,9 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -17,6 +15,7 @@ import (
 	"github.com/headgate-io/headgate/event"
 	"github.com/headgate-io/headgate/function"
 	"github.com/headgate-io/headgate/gateway/store"
+	"github.com/headgate-io/headgate/internal/testdb"
 	"github.com/headgate-io/headgate/sync/usage"
 )
 
@@ -42,33 +41,6 @@ func closeStore(t testing.TB, s *store.Store) {
 }
 
 func dbPath(t testing.TB) string { return filepath.Join(t.TempDir(), "headgate.db") }
-
-// crash copies the files as they are, as a power cut would leave them.
-func crash(t testing.TB, path string) string {
-	t.Helper()
-	to := filepath.Join(t.TempDir(), "headgate.db")
-	for _, ext := range []string{"", "-wal"} {
-		in, err := os.Open(path + ext)
-		if errors.Is(err, os.ErrNotExist) {
-			continue
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		out, err := os.Create(to + ext)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if _, err := io.Copy(out, in); err != nil {
-			t.Fatal(err)
-		}
-		_ = in.Close()
-		if err := out.Close(); err != nil {
-			t.Fatal(err)
-		}
-	}
-	return to
-}
 
 func set(ns, key, value string) function.Write {
 	return function.Write{Namespace: ns, Key: key, Value: []byte(value)}
@@ -119,7 +91,7 @@ func TestSealedIsVisibleAtOnceAndSurvives(t *testing.T) {
 		t.Errorf("after Seal a = %s, want 3", got)
 	}
 	mustSeal(t, s, &store.Unit{Slots: []store.Slot{{Writes: []function.Write{{Namespace: "f", Key: "b", Delete: true}}}}})
-	r := open(t, crash(t, path))
+	r := open(t, testdb.Copy(t, path))
 	if a, b := get(t, r, "f", "a"), get(t, r, "f", "b"); a != "3" || b != "(absent)" {
 		t.Errorf("after a crash a = %s, b = %s; want 3 and absent", a, b)
 	}
@@ -211,7 +183,7 @@ func TestQuotaCountsWhatIsOnDiskAlone(t *testing.T) {
 	path := dbPath(t)
 	s := open(t, path)
 	mustSeal(t, s, &store.Unit{Slots: []store.Slot{{Writes: []function.Write{set("f", "key", "value")}}}})
-	r := open(t, crash(t, path))
+	r := open(t, testdb.Copy(t, path))
 	if n, _ := r.StateBytes("f"); n != 8 {
 		t.Errorf("state bytes after reopening %d, want 8", n)
 	}
@@ -305,7 +277,7 @@ func TestQueueRowsSurvive(t *testing.T) {
 	}
 	mustSeal(t, s, &store.Unit{Delete: []*store.QueueRow{gone}})
 
-	r := open(t, crash(t, path))
+	r := open(t, testdb.Copy(t, path))
 	var got []*store.QueueRow
 	if err := r.QueuedRows(context.Background(), func(q *store.QueueRow) error { got = append(got, q); return nil }); err != nil {
 		t.Fatal(err)
@@ -529,7 +501,7 @@ func TestCountersAndMeta(t *testing.T) {
 	if err := s.SetMeta(ctx, "id", []byte("gw-1")); err != nil {
 		t.Fatal(err)
 	}
-	r := open(t, crash(t, path))
+	r := open(t, testdb.Copy(t, path))
 	if n, err := r.NextCounter(ctx, "boot"); err != nil || n != 4 {
 		t.Errorf("counter after a crash %d %v", n, err)
 	}

@@ -78,14 +78,7 @@ func (s *Store) PutTimer(ctx context.Context, t Timer) error {
 // DropTimer deletes a timer, or returns ErrNotFound.
 func (s *Store) DropTimer(ctx context.Context, name string) error {
 	err := s.exec(ctx, func(ctx context.Context, c *sql.Conn) error {
-		res, err := c.ExecContext(ctx, `DELETE FROM timer WHERE name = ?`, name)
-		if err != nil {
-			return err
-		}
-		if n, err := res.RowsAffected(); err != nil || n == 0 {
-			return ErrNotFound
-		}
-		return nil
+		return deleted(c.ExecContext(ctx, `DELETE FROM timer WHERE name = ?`, name))
 	})
 	if err != nil {
 		return fmt.Errorf("timer %s: %w", name, err)

@@ -124,14 +124,7 @@ func (s *Store) RemoveFunction(ctx context.Context, function string) error {
 		if _, err := c.ExecContext(ctx, `DELETE FROM alias WHERE function = ?`, function); err != nil {
 			return err
 		}
-		res, err := c.ExecContext(ctx, `DELETE FROM function_version WHERE function = ?`, function)
-		if err != nil {
-			return err
-		}
-		if n, err := res.RowsAffected(); err != nil || n == 0 {
-			return ErrNotFound
-		}
-		return nil
+		return deleted(c.ExecContext(ctx, `DELETE FROM function_version WHERE function = ?`, function))
 	})
 	if err != nil {
 		return fmt.Errorf("remove %s: %w", function, err)

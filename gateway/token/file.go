@@ -5,8 +5,9 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"strings"
+
+	"github.com/headgate-io/headgate/internal/durable"
 )
 
 // minFileToken is the shortest token that a file may hold.
@@ -52,18 +53,9 @@ func createFile(file string) (secret string, err error) {
 	if info, err := os.Lstat(file); err == nil && !info.Mode().IsRegular() {
 		return "", fmt.Errorf("admin token %s: it is no file: remove it to have one made", file)
 	}
-	f, err := os.CreateTemp(filepath.Dir(file), ".tmp-"+filepath.Base(file)+"-*") // mode 0600
-	if err != nil {
-		return "", fmt.Errorf("admin token: %w", err)
-	}
 	secret = Make()
-	_, err = f.WriteString(secret + "\n")
-	err = errors.Join(err, f.Sync(), f.Close())
-	if err == nil {
-		err = os.Rename(f.Name(), file)
-	}
-	if err != nil {
-		return "", fmt.Errorf("admin token: %w", errors.Join(err, os.Remove(f.Name())))
+	if err := durable.Replace(file, []byte(secret+"\n")); err != nil {
+		return "", fmt.Errorf("admin token: %w", err)
 	}
 	return secret, nil
 }

@@ -3,6 +3,7 @@ package trigger
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -166,7 +167,7 @@ func (r *rule) checkNames(config map[string]any) error {
 	for _, p := range r.when.required {
 		switch p.root {
 		case "params":
-			if !contains(r.pattern.Names(), p.names[0]) {
+			if !slices.Contains(r.pattern.Names(), p.names[0]) {
 				return fmt.Errorf("params.%s: %s has no {%s}", p.names[0], r.pattern, p.names[0])
 			}
 		case "config":
@@ -176,15 +177,6 @@ func (r *rule) checkNames(config map[string]any) error {
 		}
 	}
 	return nil
-}
-
-func contains(names []string, name string) bool {
-	for _, n := range names {
-		if n == name {
-			return true
-		}
-	}
-	return false
 }
 
 // Set makes f's triggers the ones that count for f.Name, or returns every
