@@ -60,12 +60,16 @@ func (a *app) devCommand() *cobra.Command {
 func (a *app) devGateway(ctx context.Context, f *runFlags) (*client.Client, chan error, error) {
 	own := f.config != "" || f.stateDir != ""
 	if !own {
-		c, err := a.client()
+		to, err := a.target()
+		if err != nil {
+			return nil, nil, err
+		}
+		c, err := a.connect(to)
 		if err != nil {
 			return nil, nil, err
 		}
 		err = c.Do(ctx, "GET", "/readyz", nil, nil)
-		if err == nil || a.host != "" || !errors.Is(err, client.ErrUnreachable) {
+		if err == nil || to.named || !errors.Is(err, client.ErrUnreachable) {
 			return c, nil, err
 		}
 		c.Close()

@@ -40,6 +40,7 @@ type app struct {
 	in       io.Reader
 	out, err io.Writer
 	host     string
+	context  string
 	token    string
 	json     bool
 }
@@ -87,14 +88,15 @@ func (a *app) rootCommand() *cobra.Command {
 	}
 	root.SetFlagErrorFunc(flagError)
 	flags := root.PersistentFlags()
-	flags.StringVar(&a.host, "host", os.Getenv("HEADGATE_HOST"), "the gateway: unix:///path/admin.sock, http://host:port or https://host:port")
+	flags.StringVar(&a.host, "host", "", "the gateway: unix:///path/admin.sock, ssh://user@host, http://host:port or https://host:port (HEADGATE_HOST)")
+	flags.StringVar(&a.context, "context", "", "the gateway by the name that 'headgate context add' gave it (HEADGATE_CONTEXT)")
 	flags.StringVar(&a.token, "token", os.Getenv("HEADGATE_TOKEN"), "admin token, for a gateway over TCP")
 	flags.BoolVar(&a.json, "json", false, "print JSON")
 	for _, c := range []*cobra.Command{
 		a.runCommand(), a.newCommand(), a.buildCommand(), a.testCommand(), a.deployCommand(), a.devCommand(),
 		a.listCommand(), a.describeCommand(), a.invokeCommand(), a.invocationsCommand(), a.logsCommand(), a.eventsCommand(),
 		a.rollbackCommand(), a.removeCommand(), a.stateCommand(), a.usageCommand(), a.deviceCommand(), a.tokenCommand(), a.secretCommand(), a.deadLetterCommand(), a.clockCommand(), a.authorCommand(),
-		a.backupCommand(), a.restoreCommand(), a.doctorCommand(),
+		a.backupCommand(), a.restoreCommand(), a.doctorCommand(), a.contextCommand(), a.dialStdioCommand(),
 		a.pubCommand(), a.subCommand(), a.versionCommand(),
 	} {
 		checkArgs(c)
@@ -150,20 +152,6 @@ func unknownVerb(c *cobra.Command, args []string) error {
 	return usageError{fmt.Errorf("unknown command %q for %q: there is %s", args[0], c.CommandPath(), strings.Join(names, ", "))}
 }
 
-// client connects to the gateway that the flags, the environment or the
-// default places name.
-func (a *app) client() (*client.Client, error) {
-	host := a.host
-	if host == "" {
-		host = "unix://" + defaultSocket()
-	}
-	c, err := client.New(host, a.token)
-	if err != nil {
-		return nil, usageError{err}
-	}
-	return c, nil
-}
-
 // defaultSocket is where a gateway answers: the user's own or the system's,
 // root's order being the other way round. Where none does it is the first.
 func defaultSocket() string {
@@ -207,14 +195,24 @@ func userStateDir() string {
 
 // authorKeyPath is where the author's signing key lives.
 func authorKeyPath() (string, error) {
+	dir, err := homeDir()
+	if err != nil {
+		return "", fmt.Errorf("no place for the author key: %w", err)
+	}
+	return filepath.Join(dir, "author.key"), nil
+}
+
+// homeDir is where the command line keeps what is its user's: the author's key
+// and the contexts.
+func homeDir() (string, error) {
 	if dir := os.Getenv("HEADGATE_HOME"); dir != "" {
-		return filepath.Join(dir, "author.key"), nil
+		return dir, nil
 	}
 	dir, err := os.UserConfigDir()
 	if err != nil {
-		return "", fmt.Errorf("no place for the author key: %w; set HEADGATE_HOME", err)
+		return "", fmt.Errorf("%w; set HEADGATE_HOME", err)
 	}
-	return filepath.Join(dir, "headgate", "author.key"), nil
+	return filepath.Join(dir, "headgate"), nil
 }
 
 func (a *app) printJSON(v any) error {

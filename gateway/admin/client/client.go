@@ -1,5 +1,5 @@
-// Package client speaks the admin API: over the Unix socket on the box, or
-// over TCP with a token.
+// Package client speaks the admin API: over the Unix socket on the box, through
+// ssh to that socket, or over TCP with a token.
 package client
 
 import (
@@ -43,12 +43,22 @@ func (e *Error) Error() string { return e.Detail }
 // ErrUnreachable is wrapped by the error of a call that found no gateway.
 var ErrUnreachable = errors.New("cannot reach the gateway")
 
-// New makes a client for host: "unix:///path", "http://host:port" or
-// "https://host:port".
+// New makes a client for host: "unix:///path", "ssh://user@host",
+// "http://host:port" or "https://host:port".
 func New(host, token string) (*Client, error) {
 	u, err := url.Parse(host)
 	if err != nil {
 		return nil, fmt.Errorf("gateway address %q: %w", host, err)
+	}
+	if u.Scheme == "ssh" {
+		r, err := parseSSH(u)
+		if err != nil {
+			return nil, err
+		}
+		// A connection is a process on both sides: those in use are few, and
+		// one that is idle stays for the next request.
+		transport := &http.Transport{DialContext: r.dial, IdleConnTimeout: time.Minute}
+		return &Client{http: &http.Client{Transport: transport}, base: "http://headgate", where: host}, nil
 	}
 	if u.User != nil || u.RawQuery != "" {
 		return nil, errors.New("gateway address: it holds no user, password or token, which would end up in logs: pass it with --token or HEADGATE_TOKEN")
@@ -63,7 +73,7 @@ func New(host, token string) (*Client, error) {
 	case "http", "https":
 		return &Client{http: &http.Client{Transport: http.DefaultTransport.(*http.Transport).Clone()}, base: strings.TrimSuffix(host, "/"), token: token, where: host}, nil
 	}
-	return nil, fmt.Errorf("gateway address %q: want unix:///path/admin.sock, http://host:port or https://host:port", host)
+	return nil, fmt.Errorf("gateway address %q: want unix:///path/admin.sock, ssh://user@host, http://host:port or https://host:port", host)
 }
 
 // Close ends idle connections.
@@ -143,7 +153,10 @@ func (c *Client) unreachable(ctx context.Context, err error) error {
 	}
 	hint := "name it with --host or HEADGATE_HOST"
 	var untrusted *tls.CertificateVerificationError
+	var far *sshError
 	switch {
+	case errors.As(err, &far):
+		return fmt.Errorf("%w at %s: %w; %s", ErrUnreachable, c.where, far, far.hint())
 	case errors.As(err, &untrusted):
 		hint = "where the certificate is your own, trust it: SSL_CERT_FILE=gateway.crt"
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ECONNREFUSED):
