@@ -42,32 +42,6 @@ type Spec struct {
 	Config map[string]any `yaml:"config" json:"config,omitempty"`
 }
 
-// Trigger starts a function. Exactly one kind is set; MQTT is the kind there
-// is.
-type Trigger struct {
-	// MQTT is a topic filter with + and # and named captures in braces:
-	// farm/{field}/moisture.
-	MQTT string `yaml:"mqtt" json:"mqtt,omitempty"`
-	// QoS caps the quality of service of the subscription, 1 by default. An
-	// event is durable when both it and the message have at least 1.
-	QoS *int `yaml:"qos" json:"qos,omitempty"`
-	// OrderBy names the capture, or the data.field, whose value is the
-	// ordering key: events of one key run in order, one at a time.
-	OrderBy string `yaml:"order_by" json:"order_by,omitempty"`
-	// When is a condition over data, params, topic and config.
-	When string `yaml:"when" json:"when,omitempty"`
-	// Retained makes the trigger start for stored retained messages too.
-	Retained bool `yaml:"retained" json:"retained,omitempty"`
-}
-
-// EffectiveQoS is QoS or its default.
-func (t *Trigger) EffectiveQoS() byte {
-	if t.QoS == nil {
-		return 1
-	}
-	return byte(*t.QoS)
-}
-
 // ConfigJSON is the configuration as JSON per key, the form that guests see.
 func (s *Spec) ConfigJSON() (map[string][]byte, error) {
 	out := make(map[string][]byte, len(s.Config))

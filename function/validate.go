@@ -74,7 +74,7 @@ func (s *Spec) validate(at func(string, ...any)) {
 		at(fmt.Sprintf("%d triggers, more than the %d a function may have", len(s.Triggers), maxTriggers), "triggers")
 	}
 	for i := range s.Triggers {
-		s.Triggers[i].validate(func(message string, path ...any) {
+		s.Triggers[i].validate(s, func(message string, path ...any) {
 			at(message, append([]any{"triggers", i}, path...)...)
 		})
 		for j := range i {
@@ -84,11 +84,32 @@ func (s *Spec) validate(at func(string, ...any)) {
 			}
 		}
 	}
+	s.validateTimers(at)
 	s.Limits.validate(at)
 	s.Retry.validate(at)
 	s.OnFailure.validate(s.Name, at)
 	s.Permissions.validate(at)
 	s.validateSecrets(at)
+}
+
+// validateTimers refuses what one timer cannot do both.
+func (s *Spec) validateTimers(at func(string, ...any)) {
+	first := make(map[string]int)
+	for i := range s.Triggers {
+		t := &s.Triggers[i]
+		name, _, ok := t.Timer(s.Name)
+		if !ok {
+			continue
+		}
+		j, there := first[name]
+		if !there {
+			first[name] = i
+			continue
+		}
+		if u := &s.Triggers[j]; t.Missed != u.Missed || t.OnEstimate != u.OnEstimate {
+			at(fmt.Sprintf("has the times of triggers[%d] and another missed or on_estimate: there is one timer for both", j), "triggers", i)
+		}
+	}
 }
 
 var validSecret = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9_-]{0,62}$`)
@@ -126,22 +147,6 @@ func (s *Spec) validateMain(at func(string, ...any)) {
 func filepathIsLocal(p string) bool {
 	clean := path.Clean(strings.ReplaceAll(p, `\`, "/"))
 	return clean != ".." && !strings.HasPrefix(clean, "../")
-}
-
-func (t *Trigger) validate(at func(string, ...any)) {
-	if t.MQTT == "" {
-		at("needs mqtt: a topic filter such as farm/{field}/moisture")
-	}
-	if t.QoS != nil && (*t.QoS < 0 || *t.QoS > 2) {
-		at("must be 0, 1 or 2", "qos")
-	}
-}
-
-// equal reports whether both triggers start for the same events in the same way.
-func (t *Trigger) equal(u *Trigger) bool {
-	a, b := *t, *u
-	a.QoS, b.QoS = nil, nil
-	return a == b && t.EffectiveQoS() == u.EffectiveQoS()
 }
 
 func (l *Limits) validate(at func(string, ...any)) {

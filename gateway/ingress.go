@@ -39,7 +39,7 @@ type sender struct{ client, user string }
 
 // submit is the way of one message into the dispatcher.
 func (g *Gateway) submit(m *broker.Message, from sender, record *broker.InboundRecord, plan *broker.Plan, to dispatch.Releaser) {
-	tm := trigger.Message{Topic: m.Topic, Payload: m.Payload, QoS: m.QoS}
+	tm := trigger.Message{Topic: m.Topic, Payload: m.Payload, QoS: m.QoS, Client: from.client}
 	if m.Properties != nil {
 		tm.User = m.Properties.User
 	}
@@ -90,6 +90,9 @@ func (g *Gateway) newEvent(m *broker.Message, from sender) (*event.Event, store.
 	return e, store.NewDedupeKey(from.user, source, id)
 }
 
+// retainedClient is the client id that stored retained messages come from.
+const retainedClient = "retained"
+
 // replayRetained starts a function that has just gone live for the retained
 // messages that it asks for.
 func (g *Gateway) replayRetained(spec *function.Spec) {
@@ -101,12 +104,12 @@ func (g *Gateway) replayRetained(spec *function.Spec) {
 		return
 	}
 	g.broker.Retained("#", func(m *broker.Message) bool {
-		tm := trigger.Message{Topic: m.Topic, Payload: m.Payload, QoS: m.QoS, Retained: true}
+		tm := trigger.Message{Topic: m.Topic, Payload: m.Payload, QoS: m.QoS, Retained: true, Client: retainedClient}
 		for _, match := range g.triggers.Match(&tm, nil) {
 			if match.Function != spec.Name {
 				continue
 			}
-			e, _ := g.newEvent(m, sender{client: "retained"})
+			e, _ := g.newEvent(m, sender{client: retainedClient})
 			e.Retained = true
 			g.dispatcher.Submit(dispatch.Arrival{Event: e, Matches: []trigger.Match{match}})
 		}

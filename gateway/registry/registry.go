@@ -284,7 +284,7 @@ func (r *Registry) missingSecrets(s *function.Spec) (missing []string) {
 func triggerNames(s *function.Spec) []string {
 	names := []string{}
 	for i := range s.Triggers {
-		names = append(names, "mqtt:"+s.Triggers[i].MQTT)
+		names = append(names, s.Triggers[i].String())
 	}
 	return names
 }

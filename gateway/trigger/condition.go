@@ -20,9 +20,13 @@ type env struct {
 	Retained   bool              `expr:"retained"`
 	Properties map[string]string `expr:"properties"`
 	Config     map[string]any    `expr:"config"`
+	Subject    string            `expr:"subject"`
+	Source     string            `expr:"source"`
+	Type       string            `expr:"type"`
+	ID         string            `expr:"id"`
 }
 
-const envNames = "data, params, topic, qos, retained, properties and config"
+const envNames = "data, params, topic, qos, retained, subject, source, type, id, properties and config"
 
 // condition is a compiled when.
 type condition struct {
@@ -31,8 +35,10 @@ type condition struct {
 	// required are the paths below data and config that must be there, in
 	// dots; data?.x, x ?? y and comparisons with nil require nothing.
 	required []path
-	// params says whether Params must be filled.
-	params bool
+	// params says whether Params must be filled, attributes whether those of
+	// the event must; mqtt is a name in it that only a message of MQTT has.
+	params, attributes bool
+	mqtt               string
 }
 
 type path struct {
@@ -72,7 +78,7 @@ func compileCondition(text string) (*condition, error) {
 			c.required = append(c.required, r)
 		}
 	}
-	c.params = p.params
+	c.params, c.attributes, c.mqtt = p.params, p.attributes, p.mqtt
 	return c, nil
 }
 
@@ -84,15 +90,23 @@ func firstLine(err error) error {
 
 // paths collects the fields that an expression reads.
 type paths struct {
-	all, optional []path
-	params        bool
+	all, optional      []path
+	params, attributes bool
+	mqtt               string
 }
 
 // Visit implements ast.Visitor.
 func (p *paths) Visit(node *ast.Node) {
 	switch n := (*node).(type) {
 	case *ast.IdentifierNode:
-		p.params = p.params || n.Value == "params"
+		switch n.Value {
+		case "params":
+			p.params = true
+		case "subject", "source", "type", "id":
+			p.attributes = true
+		case "topic", "qos", "retained":
+			p.mqtt = n.Value
+		}
 	case *ast.MemberNode:
 		if at, ok := memberPath(n); ok {
 			p.all = append(p.all, at)

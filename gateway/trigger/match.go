@@ -10,18 +10,29 @@ import (
 
 	"github.com/expr-lang/expr/vm"
 
+	"github.com/headgate-io/headgate/event"
 	"github.com/headgate-io/headgate/mqtt/broker"
 )
 
 // Message is what a trigger looks at.
 type Message struct {
+	Kind Kind
+	// Topic is the subject within the kind: for MQTT the topic.
 	Topic   string
 	Payload []byte
-	QoS     byte
+	// QoS is, for kinds other than MQTT, 1 for an event with a promise and 0
+	// for a volatile one.
+	QoS byte
 	// Retained is true for a stored retained message; a message that is
 	// published with RETAIN now triggers like any other.
 	Retained bool
 	User     []broker.UserProperty
+	// Client is the one that published the message; Source, where set, is
+	// where else it comes from.
+	Client, Source string
+	// Event is what it is; nil for a message of MQTT, whose event is made when
+	// it starts something.
+	Event *event.Event
 }
 
 // Match is one function that a message starts.
@@ -84,7 +95,7 @@ type matcher struct {
 // triggers the first that holds counts. It is safe for concurrent use.
 func (t *Table) Match(m *Message, dst []Match) []Match {
 	ma := t.matchers.Get().(*matcher)
-	ma.find(m.Topic)
+	ma.find(m.Kind, m.Topic)
 	from := len(dst)
 	for _, r := range ma.rules {
 		if ma.holds(r, m) == nil {
@@ -99,24 +110,24 @@ func (t *Table) Match(m *Message, dst []Match) []Match {
 	return dst
 }
 
-// find looks up the live rules for a topic. A lookup that a change of the
+// find looks up the live rules for a subject. A lookup that a change of the
 // table has overlapped is made again, in the end with changes held off.
-func (ma *matcher) find(name string) {
+func (ma *matcher) find(kind Kind, name string) {
 	t := ma.t
 	for range 4 {
 		before := t.changes.Load()
-		ma.lookUp(name)
+		ma.lookUp(kind, name)
 		if before%2 == 0 && t.changes.Load() == before {
 			return
 		}
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	ma.lookUp(name)
+	ma.lookUp(kind, name)
 }
 
-func (ma *matcher) lookUp(name string) {
-	ma.rules = ma.t.tree.Match(name, ma.rules[:0])
+func (ma *matcher) lookUp(kind Kind, name string) {
+	ma.rules = ma.t.trees[kind].Match(name, ma.rules[:0])
 	ma.rules = slices.DeleteFunc(ma.rules, func(r *rule) bool { return r.set.slot.live.Load() != r.set })
 }
 
@@ -160,6 +171,7 @@ func (r *rule) params(m *Message) Params {
 var (
 	errRetained = errors.New("a stored retained message starts it only with retained: true")
 	errFalse    = errors.New("the condition is false")
+	errGlob     = errors.New("it is another function's")
 )
 
 // holds says why r does not start on m; nil means that it does.
@@ -167,20 +179,18 @@ func (ma *matcher) holds(r *rule, m *Message) error {
 	if m.Retained && !r.retained {
 		return errRetained
 	}
+	if !r.means(m.Topic) {
+		return errGlob
+	}
 	if r.when == nil {
 		return nil
 	}
 	e := &ma.env
 	ma.decode(m)
 	e.Topic, e.QoS, e.Retained, e.Config = m.Topic, int(m.QoS), m.Retained, r.set.config
-	if !ma.props {
-		ma.props = true
-		if len(m.User) > 0 {
-			e.Properties = make(map[string]string, len(m.User))
-			for _, u := range m.User {
-				e.Properties[u.Name] = u.Value
-			}
-		}
+	ma.properties(m)
+	if r.when.attributes {
+		ma.attributes(m)
 	}
 	e.Params = nil
 	if r.when.params {
@@ -198,6 +208,42 @@ func (ma *matcher) holds(r *rule, m *Message) error {
 		return errFalse
 	}
 	return nil
+}
+
+// properties fills Properties.
+func (ma *matcher) properties(m *Message) {
+	if ma.props {
+		return
+	}
+	ma.props = true
+	switch {
+	case m.Event != nil:
+		ma.env.Properties = m.Event.Extensions
+	case len(m.User) > 0:
+		ma.env.Properties = make(map[string]string, len(m.User))
+		for _, u := range m.User {
+			ma.env.Properties[u.Name] = u.Value
+		}
+	}
+}
+
+// attributes fills the attributes of the event. A message of MQTT has an id
+// before it starts something only where its publisher gave it one, with a
+// source (CloudEvents MQTT binding 1.0, section 3.1).
+func (ma *matcher) attributes(m *Message) {
+	e := &ma.env
+	if m.Event != nil {
+		e.ID, e.Source, e.Type, e.Subject = m.Event.ID, m.Event.Source, m.Event.Type, m.Event.Subject
+		return
+	}
+	e.ID, e.Source, e.Type, e.Subject = "", m.Source, event.TypeMQTT, m.Topic
+	if p := e.Properties; p["specversion"] == "1.0" && p["id"] != "" && p["source"] != "" {
+		if e.ID, e.Source = p["id"], p["source"]; p["type"] != "" {
+			e.Type = p["type"]
+		}
+	} else if e.Source == "" {
+		e.Source = "/mqtt/" + m.Client
+	}
 }
 
 // decode fills Data: JSON decoded, other text as a string, other bytes as nil.
@@ -235,7 +281,7 @@ func (ma *matcher) field(m *Message, names []string) string {
 type Explanation struct {
 	Function string
 	Version  int
-	// Trigger is its index, Filter its topic filter.
+	// Trigger is its index, Filter what it says: for MQTT the topic filter.
 	Trigger int
 	Filter  string
 	// Starts is true when it starts the function; else Reason says why not.
@@ -246,7 +292,8 @@ type Explanation struct {
 	Durable bool
 }
 
-// Explain says for every trigger whether m starts it, and if not why.
+// Explain says for every trigger of m's kind whether m starts it, and if not
+// why.
 func (t *Table) Explain(m *Message) []Explanation {
 	var out []Explanation
 	t.mu.Lock()
@@ -258,12 +305,14 @@ func (t *Table) Explain(m *Message) []Explanation {
 	}
 	t.mu.Unlock()
 	hit := make(map[*rule]bool)
-	for _, r := range t.tree.Match(m.Topic, nil) {
+	for _, r := range t.trees[m.Kind].Match(m.Topic, nil) {
 		hit[r] = true
 	}
 	for _, set := range sets {
 		for _, r := range set.rules {
-			out = append(out, t.explain(r, m, hit[r]))
+			if r.kind == m.Kind {
+				out = append(out, t.explain(r, m, hit[r]))
+			}
 		}
 	}
 	sortExplanations(out)
@@ -271,9 +320,9 @@ func (t *Table) Explain(m *Message) []Explanation {
 }
 
 func (t *Table) explain(r *rule, m *Message, hit bool) Explanation {
-	x := Explanation{Function: r.set.slot.name, Version: r.set.version, Trigger: r.index, Filter: r.pattern.String()}
+	x := Explanation{Function: r.set.slot.name, Version: r.set.version, Trigger: r.index, Filter: r.text}
 	if !hit {
-		x.Reason = "the topic does not match " + x.Filter
+		x.Reason = "the " + subjectNames[m.Kind] + " does not match " + x.Filter
 		return x
 	}
 	x.Params = r.params(m).toMap()
@@ -289,6 +338,9 @@ func (t *Table) explain(r *rule, m *Message, hit bool) Explanation {
 	x.Starts, x.Key, x.Durable = true, got[0].Key, got[0].Durable
 	return x
 }
+
+// subjectNames are people's words for the subjects of each kind.
+var subjectNames = [kinds]string{"topic", "request", "timer", "key", "queue", "event", "function"}
 
 func sortExplanations(out []Explanation) {
 	slices.SortFunc(out, func(a, b Explanation) int {

@@ -1,9 +1,7 @@
 package trigger
 
 import (
-	"errors"
 	"fmt"
-	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -26,9 +24,11 @@ type Function struct {
 // a function is one step, so that a message sees either its old triggers or
 // its new ones. The zero Table is not usable; call NewTable.
 type Table struct {
-	tree *topic.Tree[*rule]
+	trees [kinds]*topic.Tree[*rule]
+	// watched are the namespaces whose keys somebody watches.
+	watched atomic.Pointer[map[string]bool]
 
-	mu        sync.Mutex // guards functions and all changes of the tree
+	mu        sync.Mutex // guards functions and all changes of the trees
 	functions map[string]*slot
 	changes   atomic.Uint64 // odd while a change is being made
 
@@ -52,9 +52,14 @@ type ruleSet struct {
 
 // rule is one compiled trigger.
 type rule struct {
-	set      *ruleSet
-	index    int
-	pattern  *topic.Pattern
+	set   *ruleSet
+	index int
+	kind  Kind
+	// text is what the trigger says, pattern the subjects that it means.
+	text    string
+	pattern *topic.Pattern
+	// glob, where set, is what a subject of one level must match besides.
+	glob     string
 	qos      byte
 	retained bool
 	when     *condition
@@ -80,103 +85,13 @@ type Stats struct {
 
 // NewTable returns an empty table.
 func NewTable() *Table {
-	t := &Table{tree: topic.NewTree[*rule](), functions: make(map[string]*slot)}
+	t := &Table{functions: make(map[string]*slot)}
+	for k := range t.trees {
+		t.trees[k] = topic.NewTree[*rule]()
+	}
+	t.watched.Store(&map[string]bool{})
 	t.matchers.New = func() any { return &matcher{t: t, vm: &vm.VM{}} }
 	return t
-}
-
-// FieldError is a fault in one field of a trigger.
-type FieldError struct {
-	// Trigger is its index, Field its name: "mqtt", "when", "order_by", "qos".
-	Trigger int
-	Field   string
-	Err     error
-}
-
-// Error names the field.
-func (e *FieldError) Error() string {
-	return fmt.Sprintf("triggers[%d].%s: %v", e.Trigger, e.Field, e.Err)
-}
-
-// Unwrap returns what is wrong.
-func (e *FieldError) Unwrap() error { return e.Err }
-
-// Check compiles the triggers and returns every fault, joined, each a
-// *FieldError.
-func Check(f Function) error {
-	_, err := compile(f)
-	return err
-}
-
-func compile(f Function) (*ruleSet, error) {
-	set := &ruleSet{version: f.Version, config: f.Config}
-	var errs []error
-	for i := range f.Triggers {
-		tr := &f.Triggers[i]
-		r := &rule{set: set, index: i, retained: tr.Retained}
-		fail := func(field string, err error) { errs = append(errs, &FieldError{i, field, err}) }
-		if tr.QoS != nil && (*tr.QoS < 0 || *tr.QoS > 2) {
-			fail("qos", fmt.Errorf("%d is not a quality of service: use 0, 1 or 2", *tr.QoS))
-		}
-		r.qos = tr.EffectiveQoS()
-		var err error
-		if r.pattern, err = topic.ParsePattern(tr.MQTT, topic.DefaultLimits); err != nil {
-			fail("mqtt", err)
-			continue
-		}
-		if err := r.compileOrder(tr.OrderBy); err != nil {
-			fail("order_by", err)
-		}
-		if strings.TrimSpace(tr.When) != "" {
-			if r.when, err = compileCondition(tr.When); err != nil {
-				fail("when", fmt.Errorf("%s: %w", tr.When, err))
-			} else if err := r.checkNames(f.Config); err != nil {
-				fail("when", err)
-			}
-		}
-		set.rules = append(set.rules, r)
-	}
-	return set, errors.Join(errs...)
-}
-
-func (r *rule) compileOrder(by string) error {
-	r.order = -2
-	if by == "" {
-		return nil
-	}
-	names := r.pattern.Names()
-	for i, n := range names {
-		if n == by {
-			r.order = i
-			return nil
-		}
-	}
-	field, ok := strings.CutPrefix(by, "data.")
-	if !ok || field == "" {
-		if len(names) == 0 {
-			return fmt.Errorf("%q is not a capture of %s: name a level there, such as {%s}, or use a field such as data.id", by, r.pattern, by)
-		}
-		return fmt.Errorf("%q is not a capture of %s: use one of %s, or a field such as data.id", by, r.pattern, strings.Join(names, ", "))
-	}
-	r.order, r.orderPath = -1, strings.Split(field, ".")
-	return nil
-}
-
-// checkNames refuses conditions on params and config that can never be there.
-func (r *rule) checkNames(config map[string]any) error {
-	for _, p := range r.when.required {
-		switch p.root {
-		case "params":
-			if !slices.Contains(r.pattern.Names(), p.names[0]) {
-				return fmt.Errorf("params.%s: %s has no {%s}", p.names[0], r.pattern, p.names[0])
-			}
-		case "config":
-			if _, ok := dig(config, p.names); !ok {
-				return fmt.Errorf("%s is not in the function's config: add it there", p)
-			}
-		}
-	}
-	return nil
 }
 
 // Set makes f's triggers the ones that count for f.Name, or returns every
@@ -197,9 +112,10 @@ func (t *Table) Set(f Function) error {
 	t.changes.Add(1)
 	defer t.changes.Add(1)
 	for _, r := range set.rules {
-		t.tree.Add(r.pattern.Filter(), r)
+		t.trees[r.kind].Add(r.pattern.Filter(), r)
 	}
 	t.drop(s.live.Swap(set))
+	t.watchLocked()
 	return nil
 }
 
@@ -212,6 +128,7 @@ func (t *Table) Remove(name string) {
 		defer t.changes.Add(1)
 		t.drop(s.live.Swap(nil))
 		delete(t.functions, name)
+		t.watchLocked()
 	}
 }
 
@@ -220,17 +137,43 @@ func (t *Table) drop(set *ruleSet) {
 		return
 	}
 	for _, r := range set.rules {
-		t.tree.Remove(r.pattern.Filter(), func(o *rule) bool { return o == r })
+		t.trees[r.kind].Remove(r.pattern.Filter(), func(o *rule) bool { return o == r })
 	}
 }
+
+// watchLocked notes whose keys are watched now.
+func (t *Table) watchLocked() {
+	watched := make(map[string]bool)
+	for _, s := range t.functions {
+		set := s.live.Load()
+		if set == nil {
+			continue
+		}
+		for _, r := range set.rules {
+			if r.kind == State {
+				namespace, _, _ := strings.Cut(r.pattern.Filter(), "/")
+				watched[namespace] = true
+			}
+		}
+	}
+	t.watched.Store(&watched)
+}
+
+// Watches reports whether a change of some key of the namespace may start a
+// function.
+func (t *Table) Watches(namespace string) bool { return (*t.watched.Load())[namespace] }
 
 // Stats returns the counters.
 func (t *Table) Stats() Stats {
 	t.mu.Lock()
 	n := len(t.functions)
 	t.mu.Unlock()
+	rules := 0
+	for _, tree := range t.trees {
+		rules += tree.Len()
+	}
 	return Stats{
-		Functions: n, Rules: t.tree.Len(),
+		Functions: n, Rules: rules,
 		MissingFields: t.stats.missing.Load(), TypeErrors: t.stats.typeErrors.Load(), NoKey: t.stats.noKey.Load(),
 	}
 }
