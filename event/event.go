@@ -97,6 +97,12 @@ const (
 	// TypeFailed tells of an event that a function gave up. Its data is the
 	// JSON of a failure: see docs/functions.md.
 	TypeFailed = "io.headgate.function.failed"
+	// TypeState tells of a key that has changed; its data says how: see
+	// docs/functions.md.
+	TypeState = "io.headgate.state.changed"
+	// TypeLifecycle is the prefix of what happens to devices and to the gateway
+	// itself, as io.headgate.device.connected.
+	TypeLifecycle = "io.headgate."
 )
 
 // ErrInvalid is returned for an event that misses a required attribute.

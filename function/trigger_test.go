@@ -52,7 +52,9 @@ func TestTriggerKinds(t *testing.T) {
 }
 
 // flow quotes braces that YAML would take for its own.
-func flow(line string) string { return strings.ReplaceAll(line, "readings/{probe}", `"readings/{probe}"`) }
+func flow(line string) string {
+	return strings.ReplaceAll(line, "readings/{probe}", `"readings/{probe}"`)
+}
 
 func TestTriggerFaults(t *testing.T) {
 	for _, c := range []struct{ line, want string }{

@@ -31,7 +31,7 @@ var (
 
 func (g *Gateway) adminDeps() admin.Deps {
 	return admin.Deps{
-		Deployer: g.registry, Authors: g.registry, Catalog: g.registry, Invoker: operator{g}, Messenger: operator{g}, Devices: deviceAdmin{g},
+		Deployer: g.registry, Authors: g.registry, Catalog: g.registry, Invoker: operator{g}, Messenger: operator{g}, Hand: operator{g}, Devices: deviceAdmin{g},
 		Tokens: g.tokens, Secrets: g.vault, Guesses: g.tokenGuesses, Undertaker: g.dispatcher, Clock: clockAdmin{g}, Keeper: keeper{g}, Store: g.store, Tails: g.tails, About: g.about,
 		Doctor: g.examine, Ready: g.checkReady, Metrics: g.metrics.Handler(), Logger: g.log,
 	}
@@ -59,7 +59,7 @@ func (o operator) Invoke(ctx context.Context, name string, in api.Invoke) (api.I
 		return api.Invoked{}, admin.Refusal(fmt.Errorf("the gateway is %w: try again in a moment", err))
 	}
 	e := &event.Event{
-		ID: o.g.events.next(), Source: "/operator", Type: event.TypeInvoke, Subject: in.Subject, Time: o.g.now(), Trust: o.g.trust(),
+		ID: o.g.events.next(), Source: operatorSource, Type: event.TypeInvoke, Subject: in.Subject, Time: o.g.now(), Trust: o.g.trust(),
 		Data: in.Data, DataContentType: in.ContentType,
 	}
 	r, err := o.g.dispatcher.Invoke(ctx, name, e, o.params(name, &in))

@@ -54,6 +54,7 @@ var access = map[string]token.Scope{
 
 	"POST /v1/functions/{name}/invoke": token.Operate,
 	"POST /v1/messages":                token.Operate,
+	"POST /v1/queues":                  token.Operate,
 	"POST /v1/devices":                 token.Operate,
 	"POST /v1/devices/{name}/rotate":   token.Operate,
 	"POST /v1/devices/{name}/revoke":   token.Operate,
@@ -102,6 +103,7 @@ func (r *routes) HandleFunc(pattern string, h func(http.ResponseWriter, *http.Re
 // itself, and go to the log at the debug level.
 var quiet = map[string]bool{
 	"POST /v1/messages":                true,
+	"POST /v1/queues":                  true,
 	"POST /v1/functions/{name}/invoke": true,
 }
 

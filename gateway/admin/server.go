@@ -57,6 +57,14 @@ type Messenger interface {
 	Subscribe(filter string, fn func(api.Message)) (cancel func(), err error)
 }
 
+// Hand does what a function could do. Each returns when that, and what it
+// starts, is on disk.
+type Hand interface {
+	SetState(ctx context.Context, ns, key string, value []byte) error
+	DeleteState(ctx context.Context, ns, key string) error
+	Enqueue(ctx context.Context, m api.QueueMessage) error
+}
+
 // Devices gives MQTT clients their credentials.
 type Devices interface {
 	List(ctx context.Context) ([]api.Device, error)
@@ -72,8 +80,6 @@ type Devices interface {
 type Store interface {
 	GetState(ctx context.Context, ns, key string) (value []byte, found bool, err error)
 	ListState(ctx context.Context, ns, prefix, after string, limit int) (keys []string, more bool, err error)
-	SetState(ctx context.Context, ns, key string, value []byte, ttl time.Duration) error
-	DeleteState(ctx context.Context, ns, key string) error
 	Usage(ctx context.Context, q store.UsageQuery) ([]usage.Rollup, error)
 	DeadLetters(ctx context.Context, function string, after int64, limit int) ([]store.DeadLetter, error)
 	DeadLetter(ctx context.Context, id int64) (*store.DeadLetter, error)
@@ -118,6 +124,7 @@ type Deps struct {
 	Catalog    Catalog
 	Invoker    Invoker
 	Messenger  Messenger
+	Hand       Hand
 	Devices    Devices
 	Clock      Clock
 	Undertaker Undertaker
@@ -161,6 +168,7 @@ func New(deps Deps) *Server {
 	s.tokens(a)
 	s.secrets(a)
 	s.messages(a)
+	s.queues(a)
 	s.doctor(a)
 	s.streams()
 	s.backups()

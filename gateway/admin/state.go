@@ -63,13 +63,13 @@ func (s *Server) state(a huma.API) {
 		if err := in.check(); err != nil {
 			return nil, problem(err)
 		}
-		return done(s.deps.Store.SetState(ctx, in.Namespace, in.StateKey.Key, in.Body.Value, 0))
+		return done(s.deps.Hand.SetState(ctx, in.Namespace, in.StateKey.Key, in.Body.Value))
 	})
 	huma.Register(a, op("delete-state", http.MethodDelete, "/v1/state/{namespace}/entry", "Delete a key"),
 		func(ctx context.Context, in *StateKey) (*none, error) {
 			if err := in.check(); err != nil {
 				return nil, problem(err)
 			}
-			return done(s.deps.Store.DeleteState(ctx, in.Namespace, in.Key))
+			return done(s.deps.Hand.DeleteState(ctx, in.Namespace, in.Key))
 		})
 }

@@ -19,11 +19,18 @@ type Invoker interface {
 	Invoke(ctx context.Context, calls *host.Calls) function.Result
 }
 
-// Router says which functions a function's publish starts. *trigger.Table is
-// one.
+// Router says which functions an event starts. *trigger.Table is one.
 type Router interface {
 	Match(m *trigger.Message, dst []trigger.Match) []trigger.Match
+	// Any reports whether there is a trigger for the subject, whatever its
+	// condition says.
+	Any(kind trigger.Kind, subject string) bool
+	// Watches reports whether a change of some key of the namespace may start
+	// a function. It is asked for every write.
+	Watches(namespace string) bool
 }
+
+var _ Router = (*trigger.Table)(nil)
 
 // Outbox takes the publishes of functions to the broker's subscribers;
 // functions that they start are dispatch's own matter. It must not block.

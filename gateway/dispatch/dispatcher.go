@@ -66,52 +66,6 @@ func New(ctx context.Context, cfg Config) (*Dispatcher, error) {
 	return d, nil
 }
 
-// longestWait bounds the wait of a row that another clock has written.
-const longestWait = 24 * time.Hour
-
-// recover loads the queue's index; the events stay on disk until their turn.
-func (d *Dispatcher) recover(ctx context.Context) error {
-	blocked, err := d.cfg.Store.BlockedKeys(ctx)
-	if err != nil {
-		return err
-	}
-	for _, l := range blocked {
-		f := d.function(l.Function)
-		f.blockLocked(l.Key)
-	}
-	now := d.cfg.Steady()
-	return d.cfg.Store.QueuedRows(ctx, func(r *store.QueueRow) error {
-		f := d.function(r.Function.Name())
-		t := &task{fn: f, kind: durable, key: r.Key, row: *r}
-		t.stored.Store(true)
-		wait := min(r.Due.Sub(now), longestWait)
-		f.mu.Lock()
-		defer f.mu.Unlock()
-		if r.Due.IsZero() || wait <= 0 {
-			f.enqueueLocked(t)
-			return nil
-		}
-		// A row that waits for its next attempt heads its key, if it has one.
-		if r.Key != "" {
-			l := f.lanes[r.Key]
-			if l == nil {
-				l = &lane{key: r.Key}
-				f.lanes[r.Key] = l
-			}
-			if l.active != nil || l.blocks > 0 {
-				f.enqueueLocked(t)
-				return nil
-			}
-			t.lane, l.active = l, t
-		}
-		f.order++
-		t.order = f.order
-		f.ageLocked(t)
-		f.napLocked(t, time.Now().Add(wait))
-		return nil
-	})
-}
-
 func (d *Dispatcher) lookup(name string) *fn { return (*d.functions.Load())[name] }
 
 // function returns the function called name, making it if need be.
@@ -125,7 +79,7 @@ func (d *Dispatcher) function(name string) *fn {
 	if f := old[name]; f != nil {
 		return f
 	}
-	f := &fn{d: d, name: name, ref: d.cfg.Store.Function(name), lanes: make(map[string]*lane), usage: make(map[volatileKey]*usage.Totals)}
+	f := &fn{d: d, name: name, source: "/functions/" + name, ref: d.cfg.Store.Function(name), lanes: make(map[string]*lane), usage: make(map[volatileKey]*usage.Totals)}
 	next := make(map[string]*fn, len(old)+1)
 	for k, v := range old {
 		next[k] = v

@@ -2,8 +2,6 @@ package dispatch
 
 import (
 	"time"
-
-	"github.com/headgate-io/headgate/function"
 )
 
 // expireBatch is how many events of a function are given up for their age
@@ -156,7 +154,7 @@ func (f *fn) expire(t *task) bool {
 		t.out = new(outcome)
 	}
 	*t.out = outcome{}
-	if t.version.OnFailure != (function.OnFailure{}) && t.ev == nil && !f.load(t) {
+	if t.reports() && t.ev == nil && !f.load(t) {
 		return false // it is gone, or will be tried again later
 	}
 	*t.out = outcome{at: f.d.cfg.Now(), trust: f.d.cfg.Trust(), steady: f.d.cfg.Steady(), giveUp: reasonAge, untried: true}

@@ -13,7 +13,9 @@ import (
 type fn struct {
 	d    *Dispatcher
 	name string
-	ref  *store.FunctionRef
+	// source is where events come from that the function causes.
+	source string
+	ref    *store.FunctionRef
 
 	mu   sync.Mutex
 	live *version // nil while no version is deployed
@@ -304,6 +306,10 @@ func (f *fn) meterLocked(r *usage.Record) {
 
 // readyLocked lets a task run again: after its wait, a conflict, or a rollback.
 func (f *fn) readyLocked(t *task) {
+	if t.order == 0 { // it was delayed, and comes now
+		f.enqueueLocked(t)
+		return
+	}
 	f.ageLocked(t)
 	switch {
 	case t.key == "":

@@ -42,11 +42,17 @@ type Failure struct {
 	DataOmitted int          `json:"data_omitted_bytes,omitempty"`
 }
 
+// reports reports whether somebody hears when an event of the task's function
+// is given up.
+func (t *task) reports() bool {
+	return t.version.OnFailure != (function.OnFailure{}) || t.fn.d.cfg.Router.Any(trigger.Failure, t.fn.name)
+}
+
 // reportFailure adds to a task that is given up what tells of it: it commits
 // with the dead letter.
 func (f *fn) reportFailure(t *task) {
 	to, o := t.version.OnFailure, t.out
-	if to == (function.OnFailure{}) || o.giveUp == "" {
+	if o.giveUp == "" || !t.reports() {
 		return
 	}
 	data, err := json.Marshal(t.failure())
@@ -54,26 +60,39 @@ func (f *fn) reportFailure(t *task) {
 		f.d.log.Error("failure is not reported", "function", f.name, "event_id", t.ev.ID, "error", err)
 		return
 	}
+	c := t.cause()
+	ev := c.event(event.TypeFailed, f.name, data)
+	ev.DataContentType = "application/json"
+	m := trigger.Message{Kind: trigger.Failure, Topic: f.name, Payload: data, QoS: 1, Event: ev}
+	matches := f.d.cfg.Router.Match(&m, nil)
+	named := func(m trigger.Match) bool { return m.Function == to.Function }
+	if to.Function != "" && !slices.ContainsFunc(matches, named) && f.heard(t, to.Function) {
+		matches = append(matches, trigger.Match{Function: to.Function, Durable: true})
+	}
+	c.startAll(ev, matches, 0)
 	if to.Topic != "" {
 		// Like any publish of the function: subscribers get it, and triggers.
 		e := function.Effects{Publishes: []function.Publish{{Topic: to.Topic, Payload: data, QoS: 1}}}
-		if err := f.route(t, &e); err != nil {
+		if err := c.route(nil, &e); err != nil {
 			f.d.log.Error("failure is not reported", "function", f.name, "topic", to.Topic, "error", err)
-			return
+		} else {
+			o.effects = e
 		}
-		o.effects = e
-		return
 	}
-	target := f.d.function(to.Function)
-	if !target.deployed() && f.d.cfg.Store.QueuedOf(to.Function) >= maxForNobody || t.failedBefore(to.Function) {
-		f.mu.Lock()
-		f.stats.FailuresUnheard++
-		f.mu.Unlock()
-		return
+	o.starts = c.starts
+}
+
+// heard reports whether the function that on_failure names can be told, and
+// counts it where not.
+func (f *fn) heard(t *task, name string) bool {
+	target := f.d.function(name)
+	if (target.deployed() || f.d.cfg.Store.QueuedOf(name) < maxForNobody) && !t.failedBefore(name) {
+		return true
 	}
-	ev := t.caused(1, event.TypeFailed, f.name, data)
-	ev.DataContentType = "application/json"
-	f.start(t, ev, &trigger.Match{Function: to.Function, Durable: true})
+	f.mu.Lock()
+	f.stats.FailuresUnheard++
+	f.mu.Unlock()
+	return false
 }
 
 // failure tells of the task's event.

@@ -1,6 +1,7 @@
 package dispatch
 
 import (
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"strconv"
@@ -12,66 +13,143 @@ import (
 	"github.com/headgate-io/headgate/gateway/trigger"
 )
 
-// route finds what the effects of a task start: queue rows for durable
-// triggers and invokes, which are part of the same unit, and volatile tasks
-// that follow the commit.
-func (f *fn) route(t *task, e *function.Effects) error {
-	o := t.out
-	o.rows, o.started, o.volatile, o.dead = nil, nil, nil, nil
-	if len(e.Enqueues) > 0 {
-		return fmt.Errorf("enqueue %s: no function of this gateway takes from that queue", e.Enqueues[0].Queue)
+// cause is what events come from inside the gateway: an invocation, the
+// failure of one, or an operator's hand. It collects what they start.
+type cause struct {
+	d *Dispatcher
+	// id is what the ids of its events begin with, source where they come from.
+	id, source string
+	at         time.Time
+	trust      event.Trust
+	hops       int // of its events
+	retained   bool
+	extensions map[string]string
+	// failed, where set, is the task whose failure it is: what that task's
+	// event came of is not started by it.
+	failed *task
+	n      int // events so far
+
+	starts
+}
+
+// starts is what effects start: the queue rows of functions with a promise, with
+// their tasks, what is a dead letter at once, and volatile tasks that follow
+// the commit.
+type starts struct {
+	rows     []*store.QueueRow
+	started  []*task
+	volatile []*task
+	dead     []*store.DeadLetter
+}
+
+// cause is the task's invocation, or its failure once it is given up.
+func (t *task) cause() cause {
+	c := cause{
+		d: t.fn.d, id: t.ev.ID, source: t.fn.source, at: t.out.at, trust: t.out.trust, hops: t.ev.Hops + 1, retained: t.ev.Retained,
 	}
-	n := 0
+	if t.out.giveUp != "" {
+		c.id, c.extensions, c.failed = t.ev.ID+"/failed/"+t.fn.name, t.failedChain(), t
+	}
+	return c
+}
+
+// route finds what the effects of a task start, which is part of the same
+// unit.
+func (f *fn) route(t *task, e *function.Effects) error {
+	t.out.starts = starts{}
+	if e.Empty() {
+		return nil
+	}
+	c := t.cause()
+	var v *store.View
+	if t.call != nil {
+		v = t.call.view
+	}
+	if err := c.route(v, e); err != nil {
+		return err
+	}
+	t.out.starts = c.starts
+	return nil
+}
+
+// route finds what effects start. The view is what they were decided on.
+func (c *cause) route(v *store.View, e *function.Effects) error {
 	for i := range e.Publishes {
 		p := &e.Publishes[i]
-		matches := f.d.cfg.Router.Match(&trigger.Message{Topic: p.Topic, Payload: p.Payload, QoS: p.QoS}, nil)
-		if len(matches) == 0 {
-			continue
-		}
-		n++
-		ev := t.caused(n, event.TypeMQTT, p.Topic, p.Payload)
-		for j := range matches {
-			f.start(t, ev, &matches[j])
+		matches := c.d.cfg.Router.Match(&trigger.Message{Topic: p.Topic, Payload: p.Payload, QoS: p.QoS, Source: c.source}, nil)
+		if len(matches) > 0 {
+			c.startAll(c.event(event.TypeMQTT, p.Topic, p.Payload), matches, 0)
 		}
 	}
 	for i := range e.Invokes {
 		in := &e.Invokes[i]
-		target := f.d.lookup(in.Function)
+		target := c.d.lookup(in.Function)
 		if target == nil || !target.deployed() {
 			return fmt.Errorf("invoke %s: %w: deploy it first", in.Function, ErrNotDeployed)
 		}
-		n++
-		ev := t.caused(n, event.TypeInvoke, in.Function, in.Payload)
-		f.start(t, ev, &trigger.Match{Function: in.Function, Durable: true})
+		c.start(c.event(event.TypeInvoke, in.Function, in.Payload), &trigger.Match{Function: in.Function, Durable: true}, 0)
 	}
+	for i := range e.Enqueues {
+		if err := c.enqueue(&e.Enqueues[i]); err != nil {
+			return err
+		}
+	}
+	return c.changes(v, e.Writes)
+}
+
+// ErrNoTaker is returned for a queue that no function takes from.
+var ErrNoTaker = errors.New("no function of this gateway takes from that queue")
+
+// MaxDelay is the longest delay of a queue's message.
+const MaxDelay = 366 * 24 * time.Hour
+
+// enqueue starts what takes from a queue.
+func (c *cause) enqueue(q *function.Enqueue) error {
+	if q.Delay < 0 || q.Delay > MaxDelay {
+		return fmt.Errorf("enqueue %s: a delay of %v is outside 0 to %v", q.Queue, q.Delay, MaxDelay)
+	}
+	if !c.d.cfg.Router.Any(trigger.Queue, q.Queue) {
+		return fmt.Errorf("enqueue %s: %w", q.Queue, ErrNoTaker)
+	}
+	c.match(trigger.Queue, q.Queue, c.event(event.TypeQueue, q.Queue, q.Payload), q.Delay)
 	return nil
 }
 
-// caused is the n-th event that a task's effects, or its failure, cause.
-func (t *task) caused(n int, kind, subject string, data []byte) *event.Event {
-	e := &event.Event{
-		ID: t.ev.ID + "/" + strconv.Itoa(n), Source: "/functions/" + t.fn.name, Type: kind, Subject: subject,
-		Time: t.out.at, Trust: t.out.trust, Data: data, Hops: t.ev.Hops + 1, Retained: t.ev.Retained,
-	}
-	if t.out.giveUp != "" {
-		e.ID = t.ev.ID + "/failed/" + t.fn.name
-		e.Extensions = t.failedChain()
-	}
-	return e
+// match starts what an event of a kind other than MQTT is for.
+func (c *cause) match(kind trigger.Kind, subject string, ev *event.Event, delay time.Duration) {
+	m := trigger.Message{Kind: kind, Topic: subject, Payload: ev.Data, QoS: 1, Event: ev}
+	c.startAll(ev, c.d.cfg.Router.Match(&m, nil), delay)
 }
 
-func (f *fn) start(t *task, ev *event.Event, m *trigger.Match) {
-	target := f.d.lookup(m.Function)
-	if target == nil {
-		return
+func (c *cause) startAll(ev *event.Event, matches []trigger.Match, delay time.Duration) {
+	for i := range matches {
+		c.start(ev, &matches[i], delay)
 	}
-	o := t.out
-	if o.giveUp != "" && t.failedBefore(m.Function) {
+}
+
+// event is the next event that the cause makes. A failure's own has no number.
+func (c *cause) event(kind, subject string, data []byte) *event.Event {
+	c.n++
+	id := c.id
+	if c.failed == nil || c.n > 1 {
+		id += "/" + strconv.Itoa(c.n)
+	}
+	return &event.Event{
+		ID: id, Source: c.source, Type: kind, Subject: subject, Time: c.at, Trust: c.trust, Data: data,
+		Hops: c.hops, Retained: c.retained, Extensions: c.extensions,
+	}
+}
+
+// start starts one function, after the delay.
+func (c *cause) start(ev *event.Event, m *trigger.Match, delay time.Duration) {
+	if c.failed != nil && c.failed.failedBefore(m.Function) {
 		return // a function hears neither of its own failure nor of what that led to
 	}
-	now := f.d.cfg.Steady()
+	now := c.d.cfg.Steady()
+	// A function that is matched but not set yet gets its events later.
+	target := c.d.function(m.Function)
 	if ev.Hops > event.MaxHops {
-		o.dead = append(o.dead, &store.DeadLetter{
+		c.dead = append(c.dead, &store.DeadLetter{
 			Function: target.name, Version: m.Version, Key: m.Key, Arrived: now, Died: now, Reason: reasonHops,
 			Error: fmt.Sprintf("a chain of more than %d events: functions start each other in a loop", event.MaxHops),
 			Event: ev, Params: storedParams(m.Params),
@@ -79,14 +157,18 @@ func (f *fn) start(t *task, ev *event.Event, m *trigger.Match) {
 		return
 	}
 	if !m.Durable {
-		o.volatile = append(o.volatile, &task{fn: target, kind: volatile, ev: ev, params: m.Params, key: m.Key})
+		c.volatile = append(c.volatile, &task{fn: target, kind: volatile, ev: ev, params: m.Params, key: m.Key})
 		return
 	}
 	child := &task{fn: target, kind: durable, ev: ev, params: m.Params, key: m.Key}
 	child.stored.Store(true)
-	child.setRow(target.ref.NextID(), now)
-	o.rows = append(o.rows, &child.row)
-	o.started = append(o.started, child)
+	// What is delayed arrives when it is due: its age counts from then.
+	child.setRow(target.ref.NextID(), now.Add(delay))
+	if delay > 0 {
+		child.row.Due = child.row.Arrived
+	}
+	c.rows = append(c.rows, &child.row)
+	c.started = append(c.started, child)
 }
 
 // setRow prepares the task's place in the queue.

@@ -434,6 +434,9 @@ func (t *task) usage() usage.Record {
 	for i := range o.effects.Invokes {
 		r.BytesOut += uint64(len(o.effects.Invokes[i].Payload))
 	}
+	for i := range o.effects.Enqueues {
+		r.BytesOut += uint64(len(o.effects.Enqueues[i].Payload))
+	}
 	for i := range o.effects.Writes {
 		r.BytesWritten += uint64(len(o.effects.Writes[i].Key) + len(o.effects.Writes[i].Value))
 	}

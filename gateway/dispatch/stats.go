@@ -29,7 +29,7 @@ type FunctionStats struct {
 	Paused  bool
 	Breaker Breaker
 	// Running is how many run now, Queued how many can run, Waiting how many
-	// wait for their next attempt, Keys how many ordering keys are in use.
+	// wait for their next attempt or for the end of their delay, Keys how many ordering keys are in use.
 	Running, Queued, Waiting, Keys int
 	// Workers is how many goroutines are idle.
 	Workers int

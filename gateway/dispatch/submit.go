@@ -59,7 +59,7 @@ func (d *Dispatcher) Submit(in Arrival) {
 	}
 	record := in.Inbound != nil && (in.Inbound.QoS == 2 || durables > 0)
 	switch {
-	case durables > 0 || record:
+	case durables > 0 || record || in.Timer != nil:
 		if !record {
 			in.Inbound = nil
 		}
@@ -184,9 +184,19 @@ func (f *fn) volatileTokenLocked() bool {
 	return ok
 }
 
-// adopt queues the task of a committed row.
+// adopt queues the task of a committed row. One that is not due yet rests: it
+// neither holds its key nor keeps its event in memory.
 func (d *Dispatcher) adopt(t *task) {
 	f := t.fn
+	if !t.row.Due.IsZero() {
+		if wait := t.row.Due.Sub(d.cfg.Steady()); wait > 0 {
+			t.forget()
+			f.mu.Lock()
+			f.napLocked(t, time.Now().Add(wait))
+			f.mu.Unlock()
+			return
+		}
+	}
 	d.loaded.Add(t.bytes())
 	f.mu.Lock()
 	f.enqueueLocked(t)
@@ -207,6 +217,11 @@ func (f *fn) unload(t *task) {
 		return
 	}
 	f.d.loaded.Add(-t.bytes())
+	t.forget()
+}
+
+// forget leaves the event of a stored task to the disk.
+func (t *task) forget() {
 	t.ev, t.row.Event, t.row.Params, t.params = nil, nil, nil, trigger.Params{}
 }
 

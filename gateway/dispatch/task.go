@@ -88,14 +88,10 @@ type outcome struct {
 	ok      bool
 	result  function.Result
 	effects function.Effects
-	// rows are the queue rows of functions that the effects start, with their
-	// tasks; volatile are tasks that start after the commit.
-	rows     []*store.QueueRow
-	started  []*task
-	volatile []*task
+	// starts are what the effects start, or what a failure does.
+	starts
 	// plans are those of effects.Publishes, by index; nil when there is none.
 	plans  []*broker.Plan
-	dead   []*store.DeadLetter
 	output []byte
 	logs   []function.LogLine
 	attrs  []host.Attribute

@@ -232,7 +232,7 @@ func (f *fn) decide(t *task) {
 func (f *fn) decideFailure(t *task) {
 	o := t.out
 	o.ok, o.retryAt, o.giveUp = false, time.Time{}, ""
-	o.effects, o.rows, o.started, o.volatile, o.dead = function.Effects{}, nil, nil, nil, nil
+	o.effects, o.starts = function.Effects{}, starts{}
 	if t.kind != durable {
 		return
 	}

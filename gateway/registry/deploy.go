@@ -64,7 +64,7 @@ func (r *Registry) publish(ctx context.Context, d *deployment, raw []byte, pin b
 		return err
 	}
 	d.version.Number, d.deployed = number, time.Now()
-	return r.activate(d)
+	return r.activate(ctx, d)
 }
 
 // nextVersion is the number that the store will give.
@@ -139,7 +139,7 @@ func (r *Registry) Rollback(ctx context.Context, name string, number int) (api.D
 		return api.Deployed{}, err
 	}
 	d.deployed = time.Now()
-	return r.deployed(d, true), r.activate(d)
+	return r.deployed(d, true), r.activate(ctx, d)
 }
 
 func (r *Registry) before(ctx context.Context, name string, number int) (int, error) {

@@ -72,61 +72,6 @@ func New(deps Deps) *Registry {
 	return &Registry{deps: deps, live: map[string]*deployment{}}
 }
 
-// Load makes the live versions run that the store knows. One that does not run
-// any more is reported, and its events wait for one that does; the others run.
-func (r *Registry) Load(ctx context.Context) error {
-	r.change.Lock()
-	defer r.change.Unlock()
-	defer giveBack()
-	aliases, err := r.deps.Store.Aliases(ctx)
-	if err != nil {
-		return err
-	}
-	for _, a := range aliases {
-		if a.Name != aliasLive {
-			continue
-		}
-		if err := r.load(ctx, a); err != nil {
-			if ctx.Err() != nil {
-				return err
-			}
-			r.leaveBroken(ctx, a, err)
-		}
-	}
-	return nil
-}
-
-func (r *Registry) load(ctx context.Context, a store.Alias) error {
-	v, b, err := r.stored(ctx, a.Function, a.Version)
-	if err != nil {
-		return err
-	}
-	d, err := r.compile(ctx, b, v)
-	if err != nil {
-		return err
-	}
-	d.deployed = a.Updated
-	return r.activate(d)
-}
-
-// leaveBroken keeps a function that does not run: what its triggers match is
-// queued for the version that will.
-func (r *Registry) leaveBroken(ctx context.Context, a store.Alias, cause error) {
-	r.deps.Logger.Error("function does not run, its events wait: deploy it anew or roll it back", "function", a.Function, "version", a.Version, "error", cause)
-	d := &deployment{version: store.Version{Function: a.Function, Number: a.Version}, deployed: a.Updated, broken: cause}
-	d.spec.Name = a.Function
-	if v, b, err := r.stored(ctx, a.Function, a.Version); err == nil {
-		d.version, d.spec = v, b.Spec
-		d.spec.Limits, d.spec.Retry = d.spec.Limits.WithDefaults(), d.spec.Retry.WithDefaults()
-		if err := r.deps.Triggers.Set(triggerFunction(&d.spec, v.Number)); err != nil {
-			r.deps.Logger.Error("its triggers do not count", "function", a.Function, "error", err)
-		}
-	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.live[a.Function] = d
-}
-
 // Broken are the functions that do not run, with why.
 func (r *Registry) Broken() map[string]error {
 	r.mu.Lock()
@@ -194,7 +139,7 @@ func triggerFunction(s *function.Spec, version int) trigger.Function {
 
 // activate makes d live: first it can run, then its triggers count. What runs
 // on the version before ends there.
-func (r *Registry) activate(d *deployment) error {
+func (r *Registry) activate(ctx context.Context, d *deployment) error {
 	g, err := grant.New(&d.spec)
 	if err != nil {
 		return err

@@ -84,6 +84,8 @@ func (nowhere) Plan(*function.Publish, bool) *broker.Plan { return nil }
 func (nowhere) Publish(*event.Event, string, function.Publish, *broker.Plan) {}
 func (nowhere) MayPublish(string) error                                      { return nil }
 func (nowhere) Match(*trigger.Message, []trigger.Match) []trigger.Match      { return nil }
+func (nowhere) Any(trigger.Kind, string) bool                                { return false }
+func (nowhere) Watches(string) bool                                          { return false }
 
 // rig is a store, a dispatcher and the timers.
 type rig struct {

@@ -77,7 +77,7 @@ func compileRule(set *ruleSet, f *Function, i int) (*rule, []error) {
 // compileSubject finds the kind of a trigger and the subjects that it means.
 func (r *rule) compileSubject(tr *function.Trigger, own string) (err error) {
 	kind := tr.Kind()
-	pattern := ""
+	var pattern string
 	switch kind {
 	case function.TriggerMQTT:
 		r.kind, r.text, pattern = MQTT, tr.MQTT, tr.MQTT

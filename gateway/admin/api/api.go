@@ -230,6 +230,13 @@ type Message struct {
 	Retain  bool      `json:"retain,omitempty"`
 }
 
+// QueueMessage is a message for the functions that take from a queue.
+type QueueMessage struct {
+	Queue   string        `json:"queue" minLength:"1" maxLength:"1024"`
+	Payload []byte        `json:"payload,omitempty" doc:"base64"`
+	Delay   time.Duration `json:"delay_ns,omitempty" minimum:"0" doc:"it is due so much later"`
+}
+
 // DeadLetter is an event that was given up, as lists show it.
 type DeadLetter struct {
 	ID       int64  `json:"id"`

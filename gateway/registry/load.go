@@ -1,0 +1,92 @@
+package registry
+
+import (
+	"context"
+
+	"github.com/headgate-io/headgate/gateway/store"
+)
+
+// Load makes the live versions run that the store knows. One that does not run
+// any more is reported, and its events wait for one that does; the others run.
+//
+// The triggers of all count before the first one runs: what waited for it on
+// disk finds those that it starts.
+func (r *Registry) Load(ctx context.Context) error {
+	r.change.Lock()
+	defer r.change.Unlock()
+	defer giveBack()
+	aliases, err := r.deps.Store.Aliases(ctx)
+	if err != nil {
+		return err
+	}
+	var all []*deployment
+	for _, a := range aliases {
+		if a.Name != aliasLive {
+			continue
+		}
+		d, err := r.load(ctx, a)
+		if ctx.Err() != nil {
+			r.discard(all)
+			return ctx.Err()
+		}
+		if err != nil {
+			r.leaveBroken(ctx, a, err)
+			continue
+		}
+		if err := r.deps.Triggers.Set(triggerFunction(&d.spec, d.version.Number)); err != nil {
+			r.retire(d)
+			r.leaveBroken(ctx, a, err)
+			continue
+		}
+		all = append(all, d)
+	}
+	for i, d := range all {
+		if err := r.activate(ctx, d); err != nil {
+			r.deps.Dispatcher.RemoveFunction(d.spec.Name)
+			r.leaveBroken(ctx, store.Alias{Function: d.spec.Name, Name: aliasLive, Version: d.version.Number, Updated: d.deployed}, err)
+		}
+		if ctx.Err() != nil {
+			r.discard(all[i+1:])
+			return ctx.Err()
+		}
+	}
+	return nil
+}
+
+// discard releases what was compiled and will not run.
+func (r *Registry) discard(all []*deployment) {
+	for _, d := range all {
+		r.retire(d)
+	}
+}
+
+func (r *Registry) load(ctx context.Context, a store.Alias) (*deployment, error) {
+	v, b, err := r.stored(ctx, a.Function, a.Version)
+	if err != nil {
+		return nil, err
+	}
+	d, err := r.compile(ctx, b, v)
+	if err != nil {
+		return nil, err
+	}
+	d.deployed = a.Updated
+	return d, nil
+}
+
+// leaveBroken keeps a function that does not run: what its triggers match is
+// queued for the version that will.
+func (r *Registry) leaveBroken(ctx context.Context, a store.Alias, cause error) {
+	r.deps.Logger.Error("function does not run, its events wait: deploy it anew or roll it back", "function", a.Function, "version", a.Version, "error", cause)
+	d := &deployment{version: store.Version{Function: a.Function, Number: a.Version}, deployed: a.Updated, broken: cause}
+	d.spec.Name = a.Function
+	if v, b, err := r.stored(ctx, a.Function, a.Version); err == nil {
+		d.version, d.spec = v, b.Spec
+		d.spec.Limits, d.spec.Retry = d.spec.Limits.WithDefaults(), d.spec.Retry.WithDefaults()
+		if err := r.deps.Triggers.Set(triggerFunction(&d.spec, v.Number)); err != nil {
+			r.deps.Logger.Error("its triggers do not count", "function", a.Function, "error", err)
+		}
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.live[a.Function] = d
+}
