@@ -129,7 +129,7 @@ type Permissions struct {
 	// Sensors and Actuators list names, with * for any run of characters.
 	Sensors   []string `yaml:"sensors" json:"sensors,omitempty"`
 	Actuators []string `yaml:"actuators" json:"actuators,omitempty"`
-	// Fetch lists URL origins that it may call.
+	// Fetch lists where it may send HTTP requests to, as ParseOrigin reads it.
 	Fetch []string `yaml:"fetch" json:"fetch,omitempty"`
 }
 

@@ -204,6 +204,7 @@ func (p *Permissions) validate(at func(string, ...any)) {
 	names(p.State.Read, "permissions", "state", "read")
 	names(p.State.Write, "permissions", "state", "write")
 	names(p.Invoke, "permissions", "invoke")
+	p.validateFetch(at)
 	for i, f := range p.Publish {
 		if f == "" {
 			at("an empty filter matches nothing: remove it", "permissions", "publish", i)

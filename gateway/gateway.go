@@ -20,6 +20,7 @@ import (
 	"github.com/headgate-io/headgate/gateway/config"
 	"github.com/headgate-io/headgate/gateway/device"
 	"github.com/headgate-io/headgate/gateway/dispatch"
+	"github.com/headgate-io/headgate/gateway/fetch"
 	"github.com/headgate-io/headgate/gateway/memory"
 	"github.com/headgate-io/headgate/gateway/metrics"
 	"github.com/headgate-io/headgate/gateway/registry"
@@ -49,6 +50,7 @@ type Gateway struct {
 	devices    *device.Registry
 	tokens     *token.Registry
 	vault      *secret.Vault
+	fetch      *fetch.Client
 	// Guesses at devices' passwords, and at admin tokens.
 	deviceGuesses, tokenGuesses *throttle.Guard
 	certs                       certSources
@@ -147,9 +149,12 @@ func New(ctx context.Context, cfg config.Config, log *slog.Logger) (_ *Gateway, 
 	if err != nil {
 		return nil, err
 	}
+	if g.fetch, err = fetch.New(g.fetchConfig()); err != nil {
+		return nil, err
+	}
 	g.registry = registry.New(registry.Deps{
 		Store: g.store, Engine: g.engine, Dispatcher: g.dispatcher, Triggers: g.triggers, Logger: log,
-		Log: g.logged, Activated: g.replayRetained, Removed: g.removed, Secrets: g.vault.For,
+		Log: g.logged, Activated: g.replayRetained, Removed: g.removed, Secrets: g.vault.For, Fetcher: g.fetch,
 	})
 	g.collect()
 	g.admin = admin.New(g.adminDeps())
@@ -173,6 +178,14 @@ func (g *Gateway) openStore(ctx context.Context) (err error) {
 	return err
 }
 
+func (g *Gateway) fetchConfig() fetch.Config {
+	c := &g.cfg.Fetch
+	return fetch.Config{
+		Allow: c.Networks(), CA: c.CA, Timeout: time.Duration(c.Timeout), MaxRequest: int64(c.MaxRequest), MaxResponse: int64(c.MaxResponse),
+		MaxCalls: c.MaxCalls, MaxCallsPerFunction: c.MaxCallsPerFunction, Salt: g.store.Identity().ID, UserAgent: "headgate/" + Version(), Now: g.now,
+	}
+}
+
 // collect shows every package's counters at /metrics.
 func (g *Gateway) collect() {
 	g.metrics.Add(
@@ -184,6 +197,7 @@ func (g *Gateway) collect() {
 		metrics.Stats("device_guesses", func() any { return g.deviceGuesses.Stats() }),
 		metrics.Stats("token_guesses", func() any { return g.tokenGuesses.Stats() }),
 		metrics.Stats("certificates", func() any { return g.certStats() }),
+		metrics.Stats("fetch", func() any { return g.fetch.Stats() }),
 		metrics.Stats("timer", func() any { return g.timers.Stats() }),
 		metrics.Stats("clock", func() any { return g.clock.Load().Stats() }),
 		metrics.Stats("memory", func() any { return g.memory.Stats() }),
@@ -272,6 +286,10 @@ func (g *Gateway) close(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, closeWithin)
 	defer cancel()
 	var errs []error
+	if g.fetch != nil {
+		g.fetch.Stop()
+		defer g.fetch.Close()
+	}
 	if g.broker != nil {
 		errs = append(errs, g.broker.Close(ctx))
 	}

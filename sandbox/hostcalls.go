@@ -162,7 +162,12 @@ var hostBodies = map[string]func(h hostCall, s []uint64){
 	"actuate":     hostCall.unsupported,
 	"blob_get":    hostCall.unsupported,
 	"blob_put":    hostCall.unsupported,
-	"http_fetch":  hostCall.unsupported,
+	"http_fetch": func(h hostCall, s []uint64) {
+		v, e := h.in.calls.Fetch(h.in.ctx.Context, h.bytes(s[0], s[1]), int(uint32(s[3])))
+		h.in.abortIfAsked()
+		h.in.checkTime()
+		h.give(s, s[2], s[3], v, e)
+	},
 }
 
 func (h hostCall) giveString(s []uint64, dst, room uint64, value string, e abi.Errno) {
@@ -188,7 +193,7 @@ func (in *instance) scriptCall(op, ptr uint32) bool {
 	}
 	in.js.HostCall(&in.ctx, in.calls, op, ptr)
 	in.abortIfAsked()
-	if strings.HasPrefix(call.Name, "kv_") {
+	if strings.HasPrefix(call.Name, "kv_") || call.Name == "http_fetch" {
 		in.checkTime()
 	}
 	return true

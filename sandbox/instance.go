@@ -218,6 +218,7 @@ func (in *instance) run(ctx context.Context, calls *host.Calls) (r function.Resu
 	if d := calls.Deadline(); !d.IsZero() && d.Before(deadline) {
 		deadline = d
 	}
+	calls.Arm(deadline)
 	in.begin(ctx, calls, fuel, deadline)
 	var err error
 	failed := false

@@ -29,6 +29,7 @@ type Config struct {
 	Memory   Memory   `yaml:"memory"`
 	Sandbox  Sandbox  `yaml:"sandbox"`
 	Dispatch Dispatch `yaml:"dispatch"`
+	Fetch    Fetch    `yaml:"fetch"`
 }
 
 // Log is what the gateway itself logs, to standard error.
@@ -187,6 +188,7 @@ func Default() Config {
 			SpillAfter: function.Duration(20 * time.Millisecond), MaxQueued: 100_000, MaxQueuedBytes: 64 << 20, MaxVolatile: 4096,
 			DeadLetters: DeadLetters{Max: 10_000, MaxBytes: 32 << 20},
 		},
+		Fetch: defaultFetch(),
 	}
 }
 

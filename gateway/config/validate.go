@@ -32,6 +32,7 @@ func (c *Config) validate(at faultAt) error {
 	}
 	c.MQTT.validate(add)
 	c.Admin.validate(add)
+	c.Fetch.validate(add)
 	atLeast(add, c.Sandbox.Memory, 1<<20, "sandbox", "memory")
 	if c.Memory.Budget > 0 {
 		atLeast(add, c.Memory.Budget, 32<<20, "memory", "budget")

@@ -423,7 +423,7 @@ func (t *task) usage() usage.Record {
 	r := usage.Record{
 		Function: t.fn.name, Version: t.version.Version, At: o.at, Outcome: o.result.Outcome, Fuel: o.result.Fuel,
 		Duration: o.result.Duration, MemoryBytes: o.result.MemoryBytes, ColdStart: o.result.ColdStart, Trust: o.trust,
-		BytesIn: uint64(len(t.ev.Data)), BytesOut: uint64(len(o.output)),
+		BytesIn: uint64(len(t.ev.Data)) + uint64(o.received), BytesOut: uint64(len(o.output)) + uint64(o.sent),
 	}
 	if !o.ok {
 		return r

@@ -93,8 +93,10 @@ type outcome struct {
 	// plans are those of effects.Publishes, by index; nil when there is none.
 	plans  []*broker.Plan
 	output []byte
-	logs   []function.LogLine
-	attrs  []host.Attribute
+	// sent and received are what the attempt fetched.
+	sent, received int64
+	logs           []function.LogLine
+	attrs          []host.Attribute
 	// retryAt and giveUp say what follows a failure.
 	retryAt time.Time
 	giveUp  string

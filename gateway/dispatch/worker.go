@@ -116,6 +116,7 @@ func (w *worker) run(t *task) {
 		t.out = new(outcome)
 	}
 	*t.out = outcome{result: v.Pool.Invoke(f.d.ctx, &c.Calls), at: f.d.cfg.Now(), trust: f.d.cfg.Trust()}
+	t.out.sent, t.out.received = c.Fetched()
 	fault.Reached(fault.Invoked)
 	f.decide(t)
 	f.d.finish(t)
@@ -195,6 +196,7 @@ func (t *task) putCall() {
 	}
 	t.call = nil
 	c.view.Reset()
+	c.ForgetFetched()
 	f := t.fn
 	f.mu.Lock()
 	defer f.mu.Unlock()

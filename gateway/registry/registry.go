@@ -36,6 +36,8 @@ type Deps struct {
 	Logger     *slog.Logger
 	// Secrets are what functions may ask for that declare it; nil has none.
 	Secrets func(function string) host.Secrets
+	// Fetcher sends the functions' HTTP requests; nil sends none.
+	Fetcher host.Fetcher
 	// Log receives what a function logs while its clean state is made.
 	Log func(function string, version int, line function.LogLine)
 	// Activated is called after a version went live, Removed after a function
@@ -146,6 +148,9 @@ func (r *Registry) activate(ctx context.Context, d *deployment) error {
 	}
 	if r.deps.Secrets != nil {
 		g = g.WithSecrets(d.spec.Secrets, r.deps.Secrets(d.spec.Name))
+	}
+	if r.deps.Fetcher != nil {
+		g = g.WithFetcher(r.deps.Fetcher)
 	}
 	r.deps.Store.SetStateQuota(d.spec.Name, int64(d.spec.Limits.State))
 	err = r.deps.Dispatcher.SetFunction(dispatch.Function{

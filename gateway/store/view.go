@@ -1,6 +1,7 @@
 package store
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"strings"
@@ -40,7 +41,10 @@ type listing struct {
 	seq uint64
 }
 
-var _ host.State = (*View)(nil)
+var (
+	_ host.State     = (*View)(nil)
+	_ host.Committer = (*View)(nil)
+)
 
 // View returns a view that has read nothing. It costs the store nothing until
 // its first read.
@@ -205,6 +209,21 @@ func (v *View) Stale() bool {
 // Last is the greatest sequence whose writes were read: nothing that the
 // invocation says may leave before it has committed.
 func (v *View) Last() uint64 { return v.last }
+
+// Committed implements host.Committer.
+func (v *View) Committed(ctx context.Context) error {
+	if v.last == 0 {
+		return nil
+	}
+	done := make(chan error, 1)
+	v.s.AfterCommit(Ticket{Seq: v.last, Gen: v.gen}, func(err error) { done <- err })
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
 
 func (v *View) namespaceLocked(ns string) *namespace {
 	if v.space == nil || v.space.name != ns {

@@ -115,6 +115,9 @@ const (
 	MetaVersion     = "version"
 	MetaAttempt     = "attempt"
 	MetaHops        = "hops"
+	// MetaRemaining is how many milliseconds the invocation has left. It is the
+	// one clock that does not stand still.
+	MetaRemaining = "remaining_ms"
 	// MetaParams holds all captures of the trigger as one JSON object.
 	MetaParams = "params"
 	// MetaParamPrefix precedes the name of one capture.

@@ -28,6 +28,8 @@ type vectors struct {
 	Calls   []vectorCall     `json:"calls"`
 	Flags   []vectorFlags    `json:"publish_flags"`
 	Pages   []vectorPage     `json:"kv_list_pages"`
+	Fetches []vectorFetch    `json:"fetch_requests"`
+	Answers []vectorFetch    `json:"fetch_answers"`
 }
 
 type vectorCall struct {
@@ -47,6 +49,55 @@ type vectorPage struct {
 	Hex  string   `json:"hex"`
 	Next uint32   `json:"next"`
 	Keys []string `json:"keys"`
+}
+
+// vectorFetch is a request or an answer of http_fetch: its wire form, and what
+// it means; no head means that it is refused.
+type vectorFetch struct {
+	Wire string          `json:"wire"`
+	Head json.RawMessage `json:"head"`
+	Body string          `json:"body"`
+}
+
+var fetchRequests = []string{
+	`{"url":"https://api.example.org/v1"}`,
+	`{"url":"https://api.example.org/v1","method":"POST","headers":[["content-type","text/plain"],["x","1"],["x","2"]]}` + "\n" + "two\nlines",
+	`{"url":"http://a/?b=<&c","headers":{"b":"1","a":"\u00fc"},"redirect":"manual","timeout_ms":1500}` + "\n",
+	`{"url":"http://a","headers":null}`,
+	`{"url":"http://a","headers":["a","b"]}`,
+	`{"url":"http://a","headers":{"a":1}}`,
+	`{"url":"http://a","headers":[["a"]]}`,
+	`{"url":"http://a","verb":"GET"}`,
+	`{"url":"http://a"} {}`,
+	"{\"url\":\n\"http://a\"}",
+	"",
+}
+
+var fetchAnswers = []string{
+	`{"status":200,"url":"https://api.example.org/v1","headers":[["content-type","application/json"]]}` + "\n" + `{"a":1}`,
+	`{"status":204,"url":"https://api.example.org/","headers":[["set-cookie","a=1"],["set-cookie","b=2"]]}` + "\n",
+	`{"status":200,"later":true}` + "\n" + "x",
+}
+
+func fetchVectors(t *testing.T) (requests, answers []vectorFetch) {
+	add := func(to *[]vectorFetch, wire string, head any, body []byte, err error) {
+		v := vectorFetch{Wire: wire, Head: json.RawMessage("null"), Body: string(body)}
+		if err == nil {
+			if v.Head, err = json.Marshal(head); err != nil {
+				t.Fatal(err)
+			}
+		}
+		*to = append(*to, v)
+	}
+	for _, wire := range fetchRequests {
+		r, err := abi.ParseFetchRequest([]byte(wire))
+		add(&requests, wire, &r, r.Body, err)
+	}
+	for _, wire := range fetchAnswers {
+		a, err := abi.ParseFetchAnswer([]byte(wire))
+		add(&answers, wire, &a, a.Body, err)
+	}
+	return requests, answers
 }
 
 func typeNames(types []abi.Type) []string {
@@ -84,7 +135,9 @@ func current() vectors {
 
 func TestGoldenVectors(t *testing.T) {
 	const file = "testdata/vectors.json"
-	got, err := json.MarshalIndent(current(), "", "  ")
+	now := current()
+	now.Fetches, now.Answers = fetchVectors(t)
+	got, err := json.MarshalIndent(now, "", "  ")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -101,6 +154,50 @@ func TestGoldenVectors(t *testing.T) {
 	if string(got) != string(want) {
 		t.Errorf("the ABI has changed: v1 grows only by new imports and errnos. If that is all, run this test with -update.\n%s", got)
 	}
+}
+
+// TestFetchRoundTrip writes what it has read.
+func TestFetchRoundTrip(t *testing.T) {
+	for _, wire := range fetchRequests[:2] {
+		r, err := abi.ParseFetchRequest([]byte(wire))
+		if err != nil {
+			t.Fatal(err)
+		}
+		again, err := r.Append(nil)
+		if strings.TrimSuffix(string(again), "\n") != wire || err != nil {
+			t.Errorf("%q became %q, %v", wire, again, err)
+		}
+	}
+	for _, wire := range fetchAnswers[:2] {
+		a, err := abi.ParseFetchAnswer([]byte(wire))
+		if err != nil {
+			t.Fatal(err)
+		}
+		again, err := a.Append([]byte("before "))
+		if string(again) != "before "+wire || err != nil {
+			t.Errorf("%q became %q, %v", wire, again, err)
+		}
+	}
+}
+
+func FuzzFetchRequest(f *testing.F) {
+	for _, wire := range fetchRequests {
+		f.Add([]byte(wire))
+	}
+	f.Fuzz(func(t *testing.T, wire []byte) {
+		r, err := abi.ParseFetchRequest(wire)
+		if err != nil {
+			return
+		}
+		out, err := r.Append(nil)
+		if err != nil {
+			t.Fatalf("%q: %v", wire, err)
+		}
+		again, err := abi.ParseFetchRequest(out)
+		if err != nil || again.URL != r.URL || len(again.Headers) != len(r.Headers) || string(again.Body) != string(r.Body) {
+			t.Errorf("%q became %q, %v", wire, out, err)
+		}
+	})
 }
 
 // TestCHeader checks the C header against the table.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	mathrand "math/rand/v2"
+	"strconv"
 	"time"
 
 	"github.com/headgate-io/headgate/function"
@@ -85,7 +86,10 @@ type Calls struct {
 
 	secrets []readSecret
 
+	deadline time.Time // when the sandbox ends it
+
 	journal journal
+	fetches fetches
 }
 
 // journal keeps the answers that a rerun of the same event must hear again.
@@ -104,7 +108,9 @@ func (c *Calls) Reset(g *Grant, in Invocation) {
 	c.grant, c.in, c.init = g, in, false
 	c.journal.now, c.journal.seeded = time.Time{}, false
 	c.logs = c.logs[:0]
+	c.deadline = time.Time{}
 	c.forgetSecrets()
+	c.fetches.reset()
 	c.restart()
 }
 
@@ -116,8 +122,8 @@ func (c *Calls) ResetInit(g *Grant) {
 }
 
 // Rewind prepares a rerun of the same event against a fresh view of the
-// state: what the guest did is forgotten, and now and random repeat as long
-// as the guest asks for the same things in the same order. Log lines of the
+// state: what the guest did is forgotten, and now, random and what was fetched
+// repeat as long as the guest asks for the same things in the same order. Log lines of the
 // first run stay; the rerun may log as much again.
 func (c *Calls) Rewind(s State) {
 	c.in.State = s
@@ -143,6 +149,7 @@ func (c *Calls) restart() {
 		c.journal.random.Seed(c.journal.seed)
 	}
 	c.journal.slept = 0
+	c.fetches.rewind()
 }
 
 // Effects is what the guest asked for. Its lists are valid until Reset or
@@ -244,6 +251,9 @@ func (c *Calls) SetFailure(text []byte) { c.failure = cut(c.redactBytes(text), 4
 
 // Lookup answers meta.
 func (c *Calls) Lookup(key []byte) (string, abi.Errno) {
+	if string(key) == abi.MetaRemaining {
+		return strconv.FormatInt(c.remaining(), 10), 0
+	}
 	if c.in.Meta != nil {
 		if v, ok := c.in.Meta.Lookup(string(key)); ok {
 			return v, 0

@@ -23,6 +23,9 @@ type Grant struct {
 
 	secretNames []string
 	secrets     Secrets
+
+	origins []function.Origin
+	fetcher Fetcher
 }
 
 // Secrets answers secret for one function. It is asked for declared names only,
@@ -34,9 +37,23 @@ type Secrets interface {
 }
 
 // NewGrant compiles the permissions of the function called name. Zero limits
-// take their defaults. Nil topics denies every publish.
+// take their defaults. Nil topics denies every publish. Entries of
+// permissions.fetch that are not well formed allow nothing.
 func NewGrant(name string, perms function.Permissions, limits function.Limits, config map[string][]byte, topics TopicPolicy) *Grant {
-	return &Grant{name: name, perms: perms, limits: limits.WithDefaults(), config: config, topics: topics}
+	g := &Grant{name: name, perms: perms, limits: limits.WithDefaults(), config: config, topics: topics}
+	for _, s := range perms.Fetch {
+		if o, err := function.ParseOrigin(s); err == nil {
+			g.origins = append(g.origins, o)
+		}
+	}
+	return g
+}
+
+// WithFetcher returns a grant whose http_fetch is sent by f.
+func (g *Grant) WithFetcher(f Fetcher) *Grant {
+	with := *g
+	with.fetcher = f
+	return &with
 }
 
 // WithSecrets returns a grant that may also read these secrets of from.

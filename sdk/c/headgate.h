@@ -187,6 +187,72 @@ static inline int hg_json_number(const char *s, size_t n, const char *key, doubl
   return 0;
 }
 
+/* hg_fetch sends an HTTP request to where permissions.fetch allows, and puts
+ * the answer into buf; it builds the request there too, so buf needs room for
+ * the larger of both. headers is a JSON object of strings, or NULL. It returns
+ * the answer's length, or a number below zero: HG_LIMIT when the request does
+ * not fit. When the length is over cap the answer is cut: call again with the
+ * same request and more room, nothing is sent twice.
+ *
+ *   static char buf[4096];
+ *   int32_t n = hg_fetch("POST", "https://api.example.org/v1", "{\"accept\":\"application/json\"}", "hi", 2, buf, sizeof buf);
+ *   if (n < 0 || n > (int32_t)sizeof buf) return hg_fail("no answer");
+ *   if (hg_fetch_status(buf, n) != 200) return hg_fail("refused");
+ *   size_t len; const char *body = hg_fetch_body(buf, n, &len);
+ */
+static inline size_t hg_put(char *dst, size_t at, size_t cap, const char *s, size_t n) {
+  for (size_t i = 0; i < n; i++, at++)
+    if (at < cap) dst[at] = s[i];
+  return at;
+}
+
+static inline size_t hg_put_text(char *dst, size_t at, size_t cap, const char *s) {
+  for (; *s; s++) {
+    if ((unsigned char)*s < ' ') return cap + 1; /* in no URL and no method */
+    if (*s == '"' || *s == '\\') at = hg_put(dst, at, cap, "\\", 1);
+    at = hg_put(dst, at, cap, s, 1);
+  }
+  return at;
+}
+
+static inline int32_t hg_fetch(const char *method, const char *url, const char *headers, const void *body, size_t n, char *buf, size_t cap) {
+  size_t at = hg_put(buf, 0, cap, "{\"method\":\"", 11);
+  at = hg_put_text(buf, at, cap, method);
+  at = hg_put(buf, at, cap, "\",\"url\":\"", 9);
+  at = hg_put_text(buf, at, cap, url);
+  at = hg_put(buf, at, cap, "\"", 1);
+  if (headers) {
+    at = hg_put(buf, at, cap, ",\"headers\":", 11);
+    at = hg_put(buf, at, cap, headers, hg_len(headers));
+  }
+  at = hg_put(buf, at, cap, "}\n", 2);
+  at = hg_put(buf, at, cap, (const char *)body, n);
+  if (at > cap) return HG_LIMIT;
+  return hg_raw_http_fetch(buf, (uint32_t)at, buf, (uint32_t)cap);
+}
+
+/* hg_fetch_status is the answer's status, 0 when it has none. */
+static inline int32_t hg_fetch_status(const char *answer, int32_t n) {
+  const char *key = "\"status\":";
+  for (int32_t i = 0; i + 9 < n && answer[i] != '\n'; i++) {
+    int32_t j = 0, status = 0;
+    while (j < 9 && answer[i + j] == key[j]) j++;
+    if (j < 9) continue;
+    for (i += 9; i < n && answer[i] >= '0' && answer[i] <= '9'; i++) status = status * 10 + (answer[i] - '0');
+    return status;
+  }
+  return 0;
+}
+
+/* hg_fetch_body is the answer's body, after its head's one line. */
+static inline const char *hg_fetch_body(const char *answer, int32_t n, size_t *len) {
+  int32_t i = 0;
+  while (i < n && answer[i] != '\n') i++;
+  if (i < n) i++;
+  *len = (size_t)(n - i);
+  return answer + i;
+}
+
 #define HG_EXPORT(name) __attribute__((export_name(#name), used))
 
 /* The marker that says which ABI this module speaks. */

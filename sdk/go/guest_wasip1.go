@@ -111,6 +111,9 @@ func hostInvoke(f unsafe.Pointer, fn uint32, p unsafe.Pointer, pn uint32) int32
 //go:wasmimport headgate_v1 metric
 func hostMetric(k unsafe.Pointer, kn uint32, v float64)
 
+//go:wasmimport headgate_v1 http_fetch
+func hostFetch(req unsafe.Pointer, rn uint32, dst unsafe.Pointer, n uint32) int32
+
 func inputLen() int32              { return hostInputLen() }
 func inputRead(dst []byte) int32   { return hostInputRead(ptr(dst), size(dst)) }
 func output(b []byte)              { hostOutput(ptr(b), size(b)) }
@@ -144,4 +147,5 @@ func enqueue(q, p []byte, delay uint32) int32 {
 	return hostEnqueue(ptr(q), size(q), ptr(p), size(p), delay)
 }
 func invoke(f, p []byte) int32            { return hostInvoke(ptr(f), size(f), ptr(p), size(p)) }
+func httpFetch(req, dst []byte) int32     { return hostFetch(ptr(req), size(req), ptr(dst), size(dst)) }
 func metricValue(k []byte, value float64) { hostMetric(ptr(k), size(k), value) }

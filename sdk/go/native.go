@@ -6,6 +6,8 @@ import (
 	"bytes"
 	"crypto/rand"
 	"encoding/binary"
+	"encoding/json"
+	"errors"
 	"maps"
 	"slices"
 	"strings"
@@ -22,7 +24,10 @@ type Test struct {
 	// Secrets are those that the manifest declares and that are set.
 	Secrets map[string][]byte
 	State   map[string][]byte
-	Now     time.Time
+	// Fetch answers the handler's requests; without it they fail with
+	// ErrUnavailable. An Errno that it returns is what the handler hears.
+	Fetch func(Request) (*Response, error)
+	Now   time.Time
 }
 
 // Message is something that the handler published, enqueued or invoked.
@@ -46,6 +51,8 @@ type Outcome struct {
 	Invoked    []Message
 	Logs       []string
 	Metrics    map[string]float64
+	// Fetched are the requests that the handler sent; bodies are []byte.
+	Fetched []Request
 }
 
 var (
@@ -57,6 +64,8 @@ var (
 type memoryHost struct {
 	test Test
 	out  Outcome
+	// answer waits for a handler whose room was too small.
+	asked, answer []byte
 }
 
 // Run gives t to f and returns what it did. Nothing is limited or denied.
@@ -165,6 +174,71 @@ func enqueue(q, p []byte, delay uint32) int32 {
 func invoke(f, p []byte) int32 {
 	host.out.Invoked = append(host.out.Invoked, Message{Name: string(f), Payload: bytes.Clone(p)})
 	return 0
+}
+
+func httpFetch(req, dst []byte) int32 {
+	if host.answer != nil && bytes.Equal(req, host.asked) {
+		return host.giveAnswer(dst)
+	}
+	line, body, _ := bytes.Cut(req, []byte{'\n'})
+	var head struct {
+		URL, Method, Redirect string
+		Headers               [][2]string
+		Timeout               int64 `json:"timeout_ms"`
+	}
+	if json.Unmarshal(line, &head) != nil {
+		return int32(ErrInvalid)
+	}
+	r := Request{Method: head.Method, URL: head.URL, Header: map[string]string{}, Body: bytes.Clone(body), Redirect: head.Redirect, Timeout: time.Duration(head.Timeout) * time.Millisecond}
+	if r.Method == "" {
+		r.Method = "GET"
+	}
+	for _, h := range head.Headers {
+		r.Header[h[0]] = h[1]
+	}
+	host.out.Fetched = append(host.out.Fetched, r)
+	if host.test.Fetch == nil {
+		return int32(ErrUnavailable)
+	}
+	answer, err := host.test.Fetch(r)
+	if err != nil {
+		errno := ErrUnavailable
+		_ = errors.As(err, &errno) // any other is unavailable
+		return int32(errno)
+	}
+	host.asked, host.answer = bytes.Clone(req), answer.wire(r.URL)
+	return host.giveAnswer(dst)
+}
+
+func (m *memoryHost) giveAnswer(dst []byte) int32 {
+	answer := m.answer
+	if len(answer) <= len(dst) {
+		m.asked, m.answer = nil, nil
+	}
+	return give(dst, answer)
+}
+
+// wire is the response as the gateway hands it over.
+func (r *Response) wire(url string) []byte {
+	headers := [][2]string{}
+	for _, name := range slices.Sorted(maps.Keys(r.Header)) {
+		for _, v := range r.Header[name] {
+			headers = append(headers, [2]string{strings.ToLower(name), v})
+		}
+	}
+	if r.URL != "" {
+		url = r.URL
+	}
+	line, _ := json.Marshal(map[string]any{"status": statusOf(r), "url": url, "headers": headers}) // it has a form in JSON
+	return append(append(line, '\n'), r.Body...)
+}
+
+// statusOf is 200 where the test says nothing.
+func statusOf(r *Response) int {
+	if r.Status == 0 {
+		return 200
+	}
+	return r.Status
 }
 
 func metricValue(k []byte, value float64) { host.out.Metrics[string(k)] = value }

@@ -32,9 +32,9 @@ type Record struct {
 	ColdStart   bool
 	// Trust is how far At can be relied on.
 	Trust event.Trust
-	// BytesIn is the event's data, BytesOut the payloads of publishes,
-	// enqueues, invokes and the result, BytesWritten keys and values written
-	// to the state.
+	// BytesIn is the event's data and what was fetched, BytesOut the payloads of
+	// publishes, enqueues, invokes and the result and what was sent to fetch it,
+	// BytesWritten keys and values written to the state.
 	BytesIn, BytesOut, BytesWritten uint64
 }
 

@@ -193,6 +193,14 @@ func (b *booter) load(s *State, p Program) error {
 	if err := b.evaluate(s, "headgate:glue", glue, func(uint64) {}); err != nil {
 		return err
 	}
+	for _, x := range extensions {
+		if !x.named.Match(p.Source) {
+			continue
+		}
+		if err := b.evaluate(s, x.file, x.source, func(uint64) {}); err != nil {
+			return err
+		}
+	}
 	hub := b.property(c, b.call("JS_GetGlobalObject", c), "__headgate")
 	s.args = b.property(c, hub, "args")
 	s.run, s.finish = b.property(c, hub, "run"), b.property(c, hub, "finish")

@@ -14,6 +14,7 @@ const call = {
   get: 1007, set: 1008, del: 1009, list: 1010, publish: 1011, enqueue: 1012,
   invoke: 1013, metric: 1014, output: 1015, outputMeta: 1016, error: 1017,
   secret: 1018, sensor: 1019, actuate: 1020, fetch: 1021,
+  encode: 1022, decode: 1023,
 };
 
 class HeadgateError extends Error {
@@ -162,7 +163,7 @@ const context = {
   now: () => Date.now(),
   actuate: later(call.actuate, "actuate"),
   secret,
-  fetch: later(call.fetch, "fetch"),
+  fetch: (...options) => hub.web.fetch(...options),
   sensor: later(call.sensor, "sensor"),
   get params() {
     return current.params;
@@ -210,6 +211,7 @@ class Event {
   #data;
   #decoded = false;
   #params;
+  #request;
   get id() { return meta("id"); }
   get source() { return meta("source"); }
   get type() { return meta("type"); }
@@ -238,6 +240,36 @@ class Event {
   get params() {
     return (this.#params ??= Object.freeze(JSON.parse(meta("params") ?? "{}")));
   }
+  // request is there for events that came by HTTP.
+  get request() {
+    const method = meta("httpmethod");
+    if (method === undefined) return undefined;
+    return (this.#request ??= Object.freeze(requestOf(this, method)));
+  }
+}
+
+const unescaped = (s) => {
+  try {
+    return decodeURIComponent(s.replace(/\+/g, " "));
+  } catch {
+    return s;
+  }
+};
+
+function requestOf(event, method) {
+  const queryString = meta("httpquery") ?? "";
+  const all = queryString.split("&").filter((p) => p !== "").map((p) => {
+    const i = p.indexOf("=");
+    return i < 0 ? [unescaped(p), ""] : [unescaped(p.slice(0, i)), unescaped(p.slice(i + 1))];
+  });
+  return {
+    method, path: event.subject, queryString,
+    query: Object.freeze(Object.fromEntries(all.toReversed())), // the first of several
+    queries: (key) => all.filter(([k]) => k === key).map(([, v]) => v),
+    headers: Object.freeze(JSON.parse(meta("httpheaders") ?? "{}")),
+    remote: meta("httpremote"), params: event.params,
+    text: () => event.text(), bytes: () => event.bytes(), json: () => JSON.parse(event.text()),
+  };
 }
 
 // where is an error with the place in the author's file.
@@ -253,9 +285,34 @@ let current;
 let settled;
 let failure;
 
+// gatewayReply is Lambda's answer to an HTTP request, in parts.
+function gatewayReply(result) {
+  if (!Number.isInteger(result?.statusCode) || meta("httpmethod") === undefined) return undefined;
+  const headers = Object.entries(result.headers ?? {});
+  for (const [name, values] of Object.entries(result.multiValueHeaders ?? {})) for (const v of values) headers.push([name, v]);
+  for (const cookie of result.cookies ?? []) headers.push(["set-cookie", cookie]);
+  let body = result.body ?? "";
+  if (result.isBase64Encoded) body = Uint8Array.from(atob(body), (c) => c.charCodeAt(0));
+  return { status: result.statusCode, headers, body };
+}
+
+// answer tells the gateway of a reply with a status and headers.
+function answer({ status, headers, body }) {
+  host(call.outputMeta, "status", String(status));
+  const all = new Map();
+  for (const [name, value] of headers) {
+    const key = String(name).toLowerCase();
+    all.set(key, all.has(key) ? `${all.get(key)}\n${value}` : String(value));
+  }
+  for (const [key, value] of all) host(call.outputMeta, key === "content-type" ? "datacontenttype" : `header.${key}`, value);
+  host(call.output, encode(body));
+}
+
 function succeed(result) {
   settled = true;
   if (result === undefined) return;
+  const reply = typeof result === "object" ? hub.web?.reply(result) ?? gatewayReply(result) : undefined;
+  if (reply !== undefined) return answer(reply);
   if (typeof result !== "string" && !isBytes(result)) {
     host(call.outputMeta, "datacontenttype", "application/json");
   }
@@ -267,14 +324,13 @@ function fail(error) {
   host(call.error, where(error));
 }
 
-globalThis.__headgate = {
-  args,
-  where,
+const hub = (globalThis.__headgate = {
+  args, host, call, meta, seconds, isBytes, where,
   // adopt takes the author's module.
   adopt(exports) {
-    const f = exports.default ?? exports.handle ?? exports.default?.handle;
+    const f = [exports.default, exports.handle, exports.default?.handle].find((f) => typeof f === "function") ?? hub.adapt?.(exports);
     if (typeof f !== "function") {
-      throw new TypeError("the module exports no handler: write export default (event, ctx) => { … }, or export function handle(event, ctx)");
+      throw new TypeError("the module exports no handler: write export default (event, ctx) => { … }, export function handle(event, ctx), or exports.handler = async (event, context) => { … }");
     }
     handler = f;
     host(call.config);
@@ -304,4 +360,4 @@ globalThis.__headgate = {
     }
     return failure ? 1 : 0;
   },
-};
+});

@@ -1,6 +1,7 @@
 package quickjs
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"encoding/json"
@@ -36,6 +37,8 @@ const (
 	opSensor
 	opActuate
 	opFetch
+	opEncode
+	opDecode
 	opEnd
 )
 
@@ -46,11 +49,17 @@ func Call(op uint32) (*abi.Call, bool) {
 		"publish", "enqueue", "invoke", "metric", "output", "output_meta", "error",
 		"secret", "sensor_read", "actuate", "http_fetch",
 	}
+	if op == opEncode || op == opDecode {
+		return &textCall, true
+	}
 	if op < opInput || op >= opEnd {
 		return nil, false
 	}
 	return abi.Find(names[op-opInput])
 }
+
+// textCall stands for the glue's own calls, which turn text into bytes and back.
+var textCall = abi.Call{Name: "text", Init: true}
 
 // BufferBytes is the size of the glue's buffer.
 const BufferBytes = 64
@@ -139,6 +148,12 @@ func (b *border) serve(op uint32) abi.Errno {
 			b.setForm(v, asText)
 		}
 		return e
+	case opFetch:
+		return b.fetch()
+	case opEncode:
+		b.set(0, b.arg(0), (*Guest).newBytes)
+	case opDecode:
+		return b.decode()
 	default:
 		call, _ := Call(op)
 		return c.Unsupported(call, b.arg(0))
@@ -224,30 +239,60 @@ func (b *border) list() abi.Errno {
 // setForm hands bytes to the script in the form it asked for.
 func (b *border) setForm(v []byte, form int) {
 	if form == asText || form == asTextIfUTF8 && utf8.Valid(v) {
-		b.set(v, (*Guest).newString)
+		b.set(0, v, (*Guest).newString)
 		return
 	}
 	if form == asTextIfUTF8 {
-		b.store(undefined)
+		b.store(0, undefined)
 		return
 	}
-	b.set(v, (*Guest).newBytes)
+	b.set(0, v, (*Guest).newBytes)
 }
 
-func (b *border) setString(s string) { b.set([]byte(s), (*Guest).newString) }
+func (b *border) setString(s string) { b.set(0, []byte(s), (*Guest).newString) }
 
-// set makes a value of v and stores it as argument 0.
-func (b *border) set(v []byte, make func(*Guest, context.Context, uint64, int) uint64) {
+// fetch sends the head and the body of arguments 0 and 1, and answers in the
+// same way: the body is a string where it is UTF-8.
+func (b *border) fetch() abi.Errno {
+	request := append(append(b.arg(0), '\n'), b.arg(1)...)
+	answer, e := b.calls.Fetch(b.ctx, request, math.MaxInt)
+	if e != 0 || b.calls.Aborted() != nil {
+		return e
+	}
+	head, body, _ := bytes.Cut(answer, []byte{'\n'})
+	b.set(0, head, (*Guest).newString)
+	if utf8.Valid(body) {
+		b.set(1, body, (*Guest).newString)
+	} else {
+		b.set(1, body, (*Guest).newBytes)
+	}
+	return 0
+}
+
+// decode makes text of bytes. The result is 1 where they were not UTF-8.
+func (b *border) decode() abi.Errno {
+	raw := b.arg(0)
+	if utf8.Valid(raw) {
+		b.set(0, raw, (*Guest).newString)
+		return 0
+	}
+	b.setString(string([]rune(string(raw)))) // U+FFFD for each byte that is none
+	b.setNumber(1)
+	return 1
+}
+
+// set makes a value of v and stores it as argument i.
+func (b *border) set(i uint64, v []byte, make func(*Guest, context.Context, uint64, int) uint64) {
 	g := b.g
 	p := g.nestedCall(b.ctx, g.nested.malloc, uint64(len(v)+1))
 	if uint32(p) == 0 {
-		b.store(undefined)
+		b.store(i, undefined)
 		return
 	}
 	copy(b.memory(uint32(p), uint32(len(v))), v)
 	value := make(g, b.ctx, p, len(v))
 	g.nestedCall(b.ctx, g.nested.free, p)
-	b.store(value)
+	b.store(i, value)
 }
 
 func (g *Guest) newString(ctx context.Context, p uint64, n int) uint64 {
@@ -258,13 +303,13 @@ func (g *Guest) newBytes(ctx context.Context, p uint64, n int) uint64 {
 	return g.nestedCall(ctx, g.nested.newBytes, uint64(g.state.context), p, uint64(n))
 }
 
-// store sets argument 0; the array takes the reference over.
-func (b *border) store(v uint64) {
+// store sets argument i; the array takes the reference over.
+func (b *border) store(i, v uint64) {
 	g := b.g
 	if tag(v) == tagException {
 		v = undefined
 	}
-	g.nestedCall(b.ctx, g.nested.setIndex, uint64(g.state.context), g.state.args, 0, v)
+	g.nestedCall(b.ctx, g.nested.setIndex, uint64(g.state.context), g.state.args, i, v)
 }
 
 // configJSON is the function's config as one JSON object.

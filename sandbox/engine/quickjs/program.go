@@ -2,6 +2,7 @@ package quickjs
 
 import (
 	_ "embed" // for the glue
+	"regexp"
 
 	reactor "github.com/aperturerobotics/go-quickjs-wasi-reactor"
 )
@@ -14,6 +15,25 @@ const Version = reactor.Version
 
 //go:embed glue.js
 var glue []byte
+
+// Parts of the glue that not every script needs.
+var (
+	//go:embed web.js
+	web []byte
+	//go:embed compat.js
+	compat []byte
+)
+
+// extensions are loaded for scripts that name what they bring: each would add to
+// the clean state of every function.
+var extensions = []struct {
+	file   string
+	source []byte
+	named  *regexp.Regexp
+}{
+	{"headgate:web", web, regexp.MustCompile(`\b(fetch|Headers|Request|Response|URL|URLSearchParams|TextEncoder|TextDecoder)\b`)},
+	{"headgate:compat", compat, regexp.MustCompile(`\b(exports|module|require|process|handler)\b`)},
+}
 
 // Program is one script.
 type Program struct {
