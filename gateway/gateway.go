@@ -144,7 +144,8 @@ func New(ctx context.Context, cfg config.Config, log *slog.Logger) (_ *Gateway, 
 		return nil, err
 	}
 	g.timers, err = timer.New(ctx, timer.Config{
-		Store: g.store, Clock: g.clock.Load(), Target: timer.Dispatch{Dispatcher: g.dispatcher, Clock: g.clock.Load()}, Logger: log,
+		Store: g.store, Clock: g.clock.Load(), Logger: log,
+		Target: timer.Dispatch{Dispatcher: g.dispatcher, Clock: g.clock.Load(), Triggers: g.triggers},
 	})
 	if err != nil {
 		return nil, err
@@ -153,7 +154,7 @@ func New(ctx context.Context, cfg config.Config, log *slog.Logger) (_ *Gateway, 
 		return nil, err
 	}
 	g.registry = registry.New(registry.Deps{
-		Store: g.store, Engine: g.engine, Dispatcher: g.dispatcher, Triggers: g.triggers, Logger: log,
+		Store: g.store, Engine: g.engine, Dispatcher: g.dispatcher, Triggers: g.triggers, Timers: g.timers, Logger: log,
 		Log: g.logged, Activated: g.replayRetained, Removed: g.removed, Secrets: g.vault.For, Fetcher: g.fetch,
 	})
 	g.collect()
@@ -262,6 +263,7 @@ func (g *Gateway) start(ctx context.Context, group *errgroup.Group) error {
 	if err := g.registry.Load(ctx); err != nil {
 		return err
 	}
+	g.timers.Start()
 	if g.cfg.Admin.Listen != "" {
 		l, err := g.listenAdmin(ctx)
 		if err != nil {

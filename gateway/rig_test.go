@@ -107,6 +107,17 @@ func (r *rig) deploy(spec function.Spec, source []byte) api.Deployed {
 	return d
 }
 
+// tryDeploy deploys one function that may be refused.
+func (r *rig) tryDeploy(spec function.Spec, source string) error {
+	r.Helper()
+	spec.Limits, spec.Retry = spec.Limits.WithDefaults(), spec.Retry.WithDefaults()
+	raw, err := bundle.Pack(spec, map[string][]byte{spec.Main: []byte(source)}, authorKey)
+	if err != nil {
+		return err
+	}
+	return r.client.Do(context.Background(), http.MethodPost, "/v1/functions", raw, nil)
+}
+
 // script deploys a JavaScript function with one trigger that may publish
 // anywhere.
 func (r *rig) script(name, filter, source string, change ...func(*function.Spec)) {

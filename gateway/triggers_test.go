@@ -230,3 +230,30 @@ func TestFailureTrigger(t *testing.T) {
 		t.Errorf("%d dead letters, want two and those of worse", len(dead))
 	}
 }
+
+// What a change and a message of a queue start is in the commit that they are
+// in: a kill leaves neither without the other.
+func TestQueueAndStateSurviveAKill(t *testing.T) {
+	r := start(t, t.TempDir())
+	r.script("source", "in", `export default (event, { state, enqueue }) => {
+	  const n = (state.get("n") ?? 0) + 1;
+	  state.set("n", n);
+	  enqueue("jobs", n);
+	};`, mayEnqueue("jobs"))
+	slow := func(s *function.Spec) { s.Limits.Rate = 200 }
+	sum := `export default (event, { state }) => {
+	  const s = state.get("s") ?? { count: 0, sum: 0 };
+	  state.set("s", { count: s.count + 1, sum: s.sum + %s });
+	};`
+	r.script("taker", "", fmt.Sprintf(sum, "event.data"), takes(function.Trigger{Queue: "jobs"}), slow)
+	r.script("watcher", "", fmt.Sprintf(sum, "event.data.new - (event.data.old ?? 0)"), slow,
+		takes(function.Trigger{State: "source:n"}), func(s *function.Spec) { s.Permissions.State.Read = []string{"source"} })
+	const n = 50
+	for range n {
+		r.publish(api.Message{Topic: "in", QoS: 1})
+	}
+	k := r.killed()
+	k.eventually("source", "n", fmt.Sprint(n))
+	k.eventually("taker", "s", fmt.Sprintf(`{"count":%d,"sum":%d}`, n, n*(n+1)/2))
+	k.eventually("watcher", "s", fmt.Sprintf(`{"count":%d,"sum":%d}`, n, n))
+}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/headgate-io/headgate/function"
 	"github.com/headgate-io/headgate/gateway/grant"
+	"github.com/headgate-io/headgate/gateway/timer"
 	"github.com/headgate-io/headgate/gateway/trigger"
 	"github.com/headgate-io/headgate/sdk/build"
 )
@@ -41,7 +42,9 @@ func openProject(dir string) (*project, error) {
 // checkSpec compiles triggers and permissions, and gives each fault its line.
 func checkSpec(m *function.Manifest, s *function.Spec) error {
 	var faults []error
-	for _, err := range unjoin(trigger.Check(trigger.Function{Name: s.Name, Config: s.Config, Triggers: s.Triggers})) {
+	_, timers := timer.Of(s)
+	triggers := trigger.Check(trigger.Function{Name: s.Name, Config: s.Config, Triggers: s.Triggers})
+	for _, err := range append(unjoin(triggers), unjoin(timers)...) {
 		var field *trigger.FieldError
 		if errors.As(err, &field) {
 			err = m.Fault(field.Err.Error(), "functions", s.Name, "triggers", field.Trigger, field.Field)

@@ -45,6 +45,13 @@ func (r *Registry) Describe(ctx context.Context, name string) (api.FunctionDetai
 		return api.FunctionDetail{}, err
 	}
 	out := api.FunctionDetail{Function: r.summary(d, dead[name]), Spec: d.spec, Author: d.version.Author, Digest: d.version.Digest}
+	next := r.deps.Timers.Next(name)
+	for i := range d.spec.Triggers {
+		t := &d.spec.Triggers[i]
+		if timer, _, ok := t.Timer(name); ok {
+			out.Timers = append(out.Timers, api.NextFiring{Trigger: t.String(), Next: next[timer]})
+		}
+	}
 	for _, v := range versions {
 		out.Versions = append(out.Versions, api.Version{
 			Version: v.Number, Digest: v.Digest, Author: v.Author, Created: v.Created, Live: v.Number == d.version.Number,

@@ -29,7 +29,7 @@ func (r *Registry) Deploy(ctx context.Context, raw []byte) (api.Deployed, error)
 		return api.Deployed{}, err
 	}
 	if d, err := r.get(b.Spec.Name); err == nil && d.version.Digest == b.Digest && d.broken == nil {
-		return r.deployed(d, false), nil
+		return r.deployed(d, false), r.setTimers(ctx, d)
 	}
 	began := time.Now()
 	next, err := r.nextVersion(ctx, b.Spec.Name)
@@ -166,6 +166,9 @@ func (r *Registry) Remove(ctx context.Context, name string) error {
 	}
 	r.deps.Triggers.Remove(name)
 	r.deps.Dispatcher.RemoveFunction(name)
+	if err := r.deps.Timers.Set(ctx, name, nil); err != nil {
+		return err
+	}
 	if err := r.deps.Store.RemoveFunction(ctx, name); err != nil {
 		return err
 	}

@@ -42,6 +42,10 @@ func (r *Registry) Load(ctx context.Context) error {
 	}
 	for i, d := range all {
 		if err := r.activate(ctx, d); err != nil {
+			if r.isLive(d) {
+				r.deps.Logger.Error("function runs without its timers", "function", d.spec.Name, "error", err)
+				continue
+			}
 			r.deps.Dispatcher.RemoveFunction(d.spec.Name)
 			r.leaveBroken(ctx, store.Alias{Function: d.spec.Name, Name: aliasLive, Version: d.version.Number, Updated: d.deployed}, err)
 		}
@@ -50,7 +54,15 @@ func (r *Registry) Load(ctx context.Context) error {
 			return ctx.Err()
 		}
 	}
-	return nil
+	return r.deps.Timers.Prune(ctx, func(name string) bool {
+		_, err := r.get(name)
+		return err == nil
+	})
+}
+
+func (r *Registry) isLive(d *deployment) bool {
+	live, err := r.get(d.spec.Name)
+	return err == nil && live == d
 }
 
 // discard releases what was compiled and will not run.

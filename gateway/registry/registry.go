@@ -18,6 +18,7 @@ import (
 	"github.com/headgate-io/headgate/gateway/dispatch"
 	"github.com/headgate-io/headgate/gateway/grant"
 	"github.com/headgate-io/headgate/gateway/store"
+	"github.com/headgate-io/headgate/gateway/timer"
 	"github.com/headgate-io/headgate/gateway/trigger"
 	"github.com/headgate-io/headgate/sandbox"
 	"github.com/headgate-io/headgate/sandbox/host"
@@ -33,6 +34,7 @@ type Deps struct {
 	Engine     *sandbox.Engine
 	Dispatcher *dispatch.Dispatcher
 	Triggers   *trigger.Table
+	Timers     Timers
 	Logger     *slog.Logger
 	// Secrets are what functions may ask for that declare it; nil has none.
 	Secrets func(function string) host.Secrets
@@ -45,6 +47,18 @@ type Deps struct {
 	Activated func(*function.Spec)
 	Removed   func(name string)
 }
+
+// Timers keeps the timers of functions; *timer.Service is one.
+type Timers interface {
+	// Set makes the timers of a function these.
+	Set(ctx context.Context, function string, timers []store.Timer) error
+	// Prune drops those of functions that are not there.
+	Prune(ctx context.Context, there func(function string) bool) error
+	// Next is when each of a function's timers fires next.
+	Next(function string) map[string]time.Time
+}
+
+var _ Timers = (*timer.Service)(nil)
 
 // Registry deploys, rolls back and removes functions. It may be used from any
 // goroutine; changes happen one at a time.
@@ -67,6 +81,8 @@ type deployment struct {
 	// broken is why it does not run, since the start: it has no pool and no
 	// module then, and its events wait.
 	broken error
+	// timers are those that its triggers ask for.
+	timers []store.Timer
 }
 
 // New makes an empty registry; Load fills it.
@@ -118,7 +134,8 @@ func (r *Registry) stored(ctx context.Context, name string, number int) (store.V
 func (r *Registry) compile(ctx context.Context, b *bundle.Bundle, v store.Version) (*deployment, error) {
 	spec := b.Spec
 	spec.Limits, spec.Retry = spec.Limits.WithDefaults(), spec.Retry.WithDefaults()
-	err := errors.Join(spec.Validate(), trigger.Check(triggerFunction(&spec, v.Number)), grant.Check(&spec))
+	timers, err := timer.Of(&spec)
+	err = errors.Join(spec.Validate(), trigger.Check(triggerFunction(&spec, v.Number)), err, grant.Check(&spec))
 	if err != nil {
 		return nil, admin.Refusal(err)
 	}
@@ -132,7 +149,7 @@ func (r *Registry) compile(ctx context.Context, b *bundle.Bundle, v store.Versio
 	if err != nil {
 		return nil, admin.Refusal(err)
 	}
-	return &deployment{spec: spec, version: v, deployed: v.Created, module: module, pool: r.deps.Engine.NewPool(module, sandbox.PoolConfig{})}, nil
+	return &deployment{spec: spec, version: v, deployed: v.Created, timers: timers, module: module, pool: r.deps.Engine.NewPool(module, sandbox.PoolConfig{})}, nil
 }
 
 func triggerFunction(s *function.Spec, version int) trigger.Function {
@@ -168,6 +185,15 @@ func (r *Registry) activate(ctx context.Context, d *deployment) error {
 	r.mu.Unlock()
 	if r.deps.Activated != nil {
 		r.deps.Activated(&d.spec)
+	}
+	return r.setTimers(ctx, d)
+}
+
+// setTimers makes the timers of a live version those that its triggers ask
+// for. A deploy of the same again tries it again.
+func (r *Registry) setTimers(ctx context.Context, d *deployment) error {
+	if err := r.deps.Timers.Set(ctx, d.spec.Name, d.timers); err != nil {
+		return fmt.Errorf("%s@%d is live, but not its timers: %w: deploy it again", d.spec.Name, d.version.Number, err)
 	}
 	return nil
 }

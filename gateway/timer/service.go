@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/headgate-io/headgate/event"
@@ -33,6 +34,8 @@ type Clock interface {
 type Firing struct {
 	Timer    string
 	Function string
+	// Schedule is the timer's.
+	Schedule string
 	// Due is the instant, on the wall clock.
 	Due time.Time
 	// Missed is how many instants before it were missed and fire no more.
@@ -66,6 +69,7 @@ type Service struct {
 	stop chan struct{}
 	done chan struct{}
 	once sync.Once
+	runs atomic.Bool // Start was called
 
 	change sync.Mutex // held through Put and Drop, before mu
 	mu     sync.Mutex // guards timers and stats; never held across the store
@@ -94,7 +98,7 @@ type Stats struct {
 	Timers, Blind int
 }
 
-// New loads the timers and starts to fire them.
+// New loads the timers; Start lets them fire.
 func New(ctx context.Context, cfg Config) (*Service, error) {
 	if cfg.Store == nil || cfg.Clock == nil || cfg.Target == nil {
 		return nil, errors.New("timers need a store, a clock and a target")
@@ -121,8 +125,14 @@ func New(ctx context.Context, cfg Config) (*Service, error) {
 		}
 		s.timers[t.Name] = e
 	}
-	go s.run()
 	return s, nil
+}
+
+// Start lets the timers fire, once what they start can be found.
+func (s *Service) Start() {
+	if !s.runs.Swap(true) {
+		go s.run()
+	}
 }
 
 func newEntry(t store.Timer) (*entry, error) {
@@ -136,6 +146,74 @@ func newEntry(t store.Timer) (*entry, error) {
 	}
 	t.Missed = string(missed)
 	return &entry{Timer: t, schedule: schedule, missed: missed}, nil
+}
+
+// Set makes the timers of a function these, and returns once that is stored.
+// What is there already stays as it is.
+func (s *Service) Set(ctx context.Context, function string, timers []store.Timer) error {
+	keep := make(map[string]bool, len(timers))
+	for i := range timers {
+		t := &timers[i]
+		keep[t.Name] = true
+		if s.there(t) {
+			continue
+		}
+		if err := s.Put(ctx, *t); err != nil {
+			return err
+		}
+	}
+	return s.dropUnless(ctx, func(t *store.Timer) bool { return t.Function != function || keep[t.Name] })
+}
+
+// Prune drops the timers of functions that are not there any more.
+func (s *Service) Prune(ctx context.Context, there func(function string) bool) error {
+	return s.dropUnless(ctx, func(t *store.Timer) bool { return there(t.Function) })
+}
+
+// dropUnless drops what is stored and not to be kept.
+func (s *Service) dropUnless(ctx context.Context, keep func(*store.Timer) bool) error {
+	all, err := s.cfg.Store.Timers(ctx)
+	if err != nil {
+		return err
+	}
+	for i := range all {
+		if keep(&all[i]) {
+			continue
+		}
+		if err := s.Drop(ctx, all[i].Name); err != nil && !errors.Is(err, store.ErrNotFound) {
+			return err
+		}
+	}
+	return nil
+}
+
+// there reports whether a timer is there and as it should be.
+func (s *Service) there(t *store.Timer) bool {
+	missed, err := ParseMissed(t.Missed)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	e := s.timers[t.Name]
+	return err == nil && e != nil && e.Function == t.Function && e.Schedule == t.Schedule && e.Timezone == t.Timezone &&
+		e.missed == missed && e.OnEstimate == t.OnEstimate
+}
+
+// Next is when the timers of a function fire next, by their names, on the wall
+// clock; zero while that cannot be told, because the clock is not trusted.
+func (s *Service) Next(function string) map[string]time.Time {
+	m := moment{wall: s.cfg.Clock.Now(), steady: s.cfg.Clock.Steady(), trust: s.cfg.Clock.Trust()}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	out := make(map[string]time.Time)
+	for name, e := range s.timers {
+		switch {
+		case e.Function != function:
+		case e.Due.IsZero() || decide(e.schedule, e.missed, e.OnEstimate, e.Due, e.Seen, &m).blind:
+			out[name] = time.Time{}
+		default:
+			out[name] = m.wall.Add(e.Due.Sub(m.on(e.schedule)))
+		}
+	}
+	return out
 }
 
 // Put sets a timer and returns once it is stored. One that is there with the
@@ -215,6 +293,9 @@ func (s *Service) look() {
 // Close stops firing. Firings under way are the target's.
 func (s *Service) Close(ctx context.Context) error {
 	s.once.Do(func() { close(s.stop) })
+	if !s.runs.Load() {
+		return nil
+	}
 	select {
 	case <-s.done:
 		return nil
@@ -273,7 +354,7 @@ func (s *Service) round() time.Duration {
 			if e.schedule.Interval() {
 				due = m.wall.Add(p.fire.Sub(m.steady))
 			}
-			fire = append(fire, Firing{Timer: e.Name, Function: e.Function, Due: due, Missed: p.missed, Advance: a})
+			fire = append(fire, Firing{Timer: e.Name, Function: e.Function, Schedule: e.Schedule, Due: due, Missed: p.missed, Advance: a})
 		case p.aim:
 			e.firing = true
 			aim = append(aim, aiming{e, p, a})

@@ -87,6 +87,13 @@ func (nowhere) Match(*trigger.Message, []trigger.Match) []trigger.Match      { r
 func (nowhere) Any(trigger.Kind, string) bool                                { return false }
 func (nowhere) Watches(string) bool                                          { return false }
 
+// always are the triggers of a function f that every timer starts.
+type always struct{}
+
+func (always) Match(_ *trigger.Message, dst []trigger.Match) []trigger.Match {
+	return append(dst, trigger.Match{Function: "f", Durable: true})
+}
+
 // rig is a store, a dispatcher and the timers.
 type rig struct {
 	*testing.T
@@ -124,11 +131,12 @@ func newRig(t *testing.T, h *hands, o options) *rig {
 		err = r.d.SetFunction(dispatch.Function{Name: "f", Version: 1, Pool: o.fn, Grant: host.NewGrant("f", function.Permissions{}, function.Limits{}.WithDefaults(), nil, nowhere{})})
 	}
 	if err == nil {
-		r.timers, err = timer.New(t.Context(), timer.Config{Store: r.store, Clock: h, Target: timer.Dispatch{Dispatcher: r.d, Clock: h}, Logger: log, LookEvery: time.Millisecond})
+		r.timers, err = timer.New(t.Context(), timer.Config{Store: r.store, Clock: h, Target: timer.Dispatch{Dispatcher: r.d, Clock: h, Triggers: always{}}, Logger: log, LookEvery: time.Millisecond})
 	}
 	if err != nil {
 		t.Fatal(err)
 	}
+	r.timers.Start()
 	t.Cleanup(r.end)
 	return r
 }

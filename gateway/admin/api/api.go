@@ -23,6 +23,13 @@ type Function struct {
 	Broken string `json:"broken,omitempty"`
 }
 
+// NextFiring is when a timer fires next.
+type NextFiring struct {
+	Trigger string `json:"trigger"`
+	// Next is left out while the time is not known well enough.
+	Next time.Time `json:"next,omitzero"`
+}
+
 // Counters are what happened to a function since the gateway started.
 type Counters struct {
 	Invocations uint64            `json:"invocations"`
@@ -56,10 +63,12 @@ type Breaker struct {
 // FunctionDetail is all there is to know about a function.
 type FunctionDetail struct {
 	Function
-	Spec     function.Spec `json:"spec"`
-	Author   string        `json:"author"`
-	Digest   string        `json:"digest"`
-	Versions []Version     `json:"versions"`
+	Spec   function.Spec `json:"spec"`
+	Author string        `json:"author"`
+	// Timers are when its timers fire next.
+	Timers   []NextFiring `json:"timers,omitempty"`
+	Digest   string       `json:"digest"`
+	Versions []Version    `json:"versions"`
 }
 
 // Version is one version of a function.
