@@ -62,6 +62,7 @@ type Gateway struct {
 	watchers watchers
 	counted  functionMetrics
 	events   eventIDs
+	life     *lifecycle
 
 	started   time.Time
 	ready     atomic.Bool
@@ -127,10 +128,11 @@ func New(ctx context.Context, cfg config.Config, log *slog.Logger) (_ *Gateway, 
 	if g.vault, err = secret.Open(ctx, g.store, cfg.SecretKeyPath(), log); err != nil {
 		return nil, err
 	}
+	g.life = newLifecycle(g)
 	g.deviceGuesses, g.tokenGuesses = throttle.New(throttle.Config{}), throttle.New(throttle.Config{})
 	g.devices = device.New(g.store, deviceOptions(&cfg.MQTT, g.deviceGuesses))
 	g.broker, err = broker.New(brokerConfig(&cfg.MQTT, &g.shares), broker.Deps{
-		Handler: ingress{g}, Authenticator: g.devices, Sessions: g.store, Messages: g.store, Admit: g.memory.Admit, Logger: log,
+		Handler: ingress{g}, Authenticator: g.devices, Sessions: g.store, Messages: g.store, Admit: g.memory.Admit, Watcher: g.life, Logger: log,
 	})
 	if err != nil {
 		return nil, err
@@ -200,6 +202,7 @@ func (g *Gateway) collect() {
 		metrics.Stats("certificates", func() any { return g.certStats() }),
 		metrics.Stats("fetch", func() any { return g.fetch.Stats() }),
 		metrics.Stats("timer", func() any { return g.timers.Stats() }),
+		metrics.Stats("lifecycle", func() any { return g.life.snapshot() }),
 		metrics.Stats("clock", func() any { return g.clock.Load().Stats() }),
 		metrics.Stats("memory", func() any { return g.memory.Stats() }),
 		metrics.Stats("tail", func() any { return g.tailStats() }),
@@ -249,11 +252,14 @@ func (g *Gateway) Run(ctx context.Context) (err error) {
 			return err
 		}
 		g.ready.Store(true)
+		group.Go(func() error { return g.life.watch(ctx) })
 		g.log.Info("ready", "after", time.Since(g.started), "version", Version())
 		return notifySystemd(ctx)
 	})
 	err = group.Wait()
-	g.ready.Store(false)
+	if g.ready.Swap(false) && !errors.Is(err, ErrReopen) {
+		g.life.stopping(context.WithoutCancel(ctx))
+	}
 	return err
 }
 

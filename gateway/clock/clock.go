@@ -70,6 +70,9 @@ type Clock struct {
 	stats            struct{ forward, back, levels uint64 }
 	lastJump         time.Duration
 
+	// synchronised has a token when the time has become trusted.
+	synchronised chan struct{}
+
 	stop chan struct{}
 	done chan struct{}
 	once sync.Once
@@ -105,7 +108,7 @@ func New(ctx context.Context, cfg Config) (*Clock, error) {
 	if cfg.SaveEvery == 0 {
 		cfg.SaveEvery = 10 * time.Minute
 	}
-	c := &Clock{cfg: cfg, src: cfg.Source, log: cfg.Logger, stop: make(chan struct{}), done: make(chan struct{})}
+	c := &Clock{cfg: cfg, src: cfg.Source, log: cfg.Logger, stop: make(chan struct{}), done: make(chan struct{}), synchronised: make(chan struct{}, 1)}
 	kept, err := c.load(ctx)
 	if err != nil {
 		return nil, err
@@ -158,8 +161,10 @@ func (c *Clock) Confirm(ctx context.Context, now time.Time) error {
 	c.log.Info("the time was confirmed", "time", now.UTC(), "before", wall.Add(s.correction).UTC())
 	c.confirmed = true
 	c.readLocked(&s)
+	was := s.trust
 	c.seen, s.correction, s.trust = now, now.Sub(s.wall), event.TimeSynchronised
 	c.state.Store(&s)
+	c.tell(was, s.trust)
 	c.mu.Unlock()
 	return c.save(ctx)
 }
@@ -185,7 +190,23 @@ func (c *Clock) check() *state {
 			"time", s.wall.Add(s.correction).UTC())
 	}
 	c.state.Store(&s)
+	c.tell(old.trust, s.trust)
 	return &s
+}
+
+// Synchronised has a token when the time has become synchronised; whoever
+// takes it is told of the next time too.
+func (c *Clock) Synchronised() <-chan struct{} { return c.synchronised }
+
+// tell leaves a token where the trust has become the best.
+func (c *Clock) tell(was, is event.Trust) {
+	if is != event.TimeSynchronised || was == is {
+		return
+	}
+	select {
+	case c.synchronised <- struct{}{}:
+	default:
+	}
 }
 
 // readLocked brings the state to the present and returns by how much the wall

@@ -54,6 +54,9 @@ type spaceState struct {
 	free, total int64
 	stopped     [classes]bool
 	ballast     bool
+	// changed hears of changes; told is what it knows of stopped.
+	changed func(Space)
+	told    [classes]bool
 }
 
 // Stopped reports whether falling space has stopped a class.
@@ -81,6 +84,26 @@ func (s *Store) spaceError(c Class) *QuotaError {
 }
 
 var refused = map[Class]string{Blobs: "new versions and backups", Events: "new events and growing state"}
+
+// OnSpace makes fn hear of what is left on the disk whenever a class has
+// stopped or goes on. It must not block.
+func (s *Store) OnSpace(fn func(Space)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.space.changed, s.space.told = fn, s.space.stopped
+}
+
+// tellSpace tells who asked to hear, when there is news.
+func (s *Store) tellSpace() {
+	s.mu.Lock()
+	fn := s.space.changed
+	news := fn != nil && s.space.told != s.space.stopped
+	s.space.told = s.space.stopped
+	s.mu.Unlock()
+	if news {
+		fn(s.Space())
+	}
+}
 
 // checkDisk looks at the free space and stops or allows the classes. A class
 // is allowed again once there is an eighth more than its mark.
@@ -110,6 +133,7 @@ func (s *Store) checkDisk() {
 	}
 	s.queue.lowDisk = sp.stopped[Events]
 	s.mu.Unlock()
+	s.tellSpace()
 	for _, c := range changed {
 		if s.Stopped(c) {
 			s.log.Warn("the disk is getting full: make room", "stopped", c.String(), "free_bytes", free, "mark_bytes", marks[c])
@@ -177,6 +201,7 @@ func (s *Store) noteFull(err error) {
 	s.mu.Lock()
 	s.space.stopped[Blobs], s.space.stopped[Events], s.queue.lowDisk = true, true, true
 	s.mu.Unlock()
+	s.tellSpace()
 	s.dropBallast()
 }
 

@@ -38,6 +38,8 @@ func TestFallingSpace(t *testing.T) {
 	d := &fakeDisk{}
 	d.free.Store(1 << 30)
 	s := openOn(t, d)
+	var told []Class // by OnSpace; on this goroutine
+	s.OnSpace(func(sp Space) { told = sp.Stopped })
 	for _, step := range []struct {
 		free    int64
 		stopped []Class
@@ -57,6 +59,9 @@ func TestFallingSpace(t *testing.T) {
 		s.checkDisk()
 		if got := s.Space().Stopped; !slices.Equal(got, step.stopped) {
 			t.Errorf("%d free: stopped %v, want %v", step.free, got, step.stopped)
+		}
+		if !slices.Equal(told, step.stopped) {
+			t.Errorf("%d free: told of %v, want %v", step.free, told, step.stopped)
 		}
 	}
 }

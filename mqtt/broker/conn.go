@@ -105,6 +105,7 @@ func (c *conn) serve(ctx context.Context) {
 		_ = c.nc.Close() // nothing more to say
 		return
 	}
+	c.srv.watcher.Connected(c.connection())
 	c.teardown(c.loop())
 }
 
@@ -235,6 +236,7 @@ func (c *conn) teardown(err error) {
 	code, clean := c.verdict(err)
 	c.srv.timers.stop(&c.timer)
 	c.sess.detach(c, !clean)
+	c.left(code, clean, err)
 	if c.version == 5 && code != Success { // [MQTT-3.14.4-2]
 		c.sayGoodbye(code, err)
 	}

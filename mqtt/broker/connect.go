@@ -358,6 +358,7 @@ func (c *conn) connectFailed(err error) {
 	case errors.As(err, &refused):
 		c.srv.notice("connection refused", "remote", c.remote, "client", c.pk.Connect.ClientIdentifier,
 			"code", refused.code.String(), "reason", refused.text)
+		c.turnedAway(refused)
 		_ = c.nc.SetWriteDeadline(time.Now().Add(lastWrite))
 		_, _ = c.nc.Write(c.connack(nil, refused.code, refused.text)) // the client may be gone
 	case errors.As(err, &wire):

@@ -31,6 +31,8 @@ type Deps struct {
 	Messages MessageStore
 	// Admit, where set, is asked for every new connection: false closes it.
 	Admit func() bool
+	// Watcher hears of connections; nil is nobody.
+	Watcher Watcher
 	// Logger is required.
 	Logger *slog.Logger
 }
@@ -43,6 +45,7 @@ type Server struct {
 	store        SessionStore
 	messages     MessageStore
 	mayConnect   func() bool
+	watcher      Watcher
 	log          *slog.Logger
 	started      time.Time
 	count        counters
@@ -94,12 +97,15 @@ func New(cfg Config, deps Deps) (*Server, error) {
 		return nil, errors.New("broker: Messages without Sessions")
 	}
 	s := &Server{
-		cfg: cfg, handler: deps.Handler, auth: deps.Authenticator, store: deps.Sessions, messages: deps.Messages, mayConnect: deps.Admit, log: deps.Logger,
+		cfg: cfg, handler: deps.Handler, auth: deps.Authenticator, store: deps.Sessions, messages: deps.Messages, mayConnect: deps.Admit, log: deps.Logger, watcher: deps.Watcher,
 		started: time.Now(), authSlots: make(chan struct{}, cfg.AuthConcurrency), subs: topic.NewTree[*subscription](),
 		timers: newTimers(), groups: map[string]*shareGroup{}, conns: map[*conn]struct{}{},
 		sessions: map[string]*session{}, perUser: map[string]int{}, lanes: map[string]*lane{}, addresses: map[string]int{},
 		done: make(chan struct{}), notices: rate.NewLimiter(5, 50),
 		buffered: newBudget(cfg.MaxBufferedBytesTotal),
+	}
+	if s.watcher == nil {
+		s.watcher = nobody{}
 	}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.retained.maxMessages, s.retained.maxBytes = cfg.MaxRetainedMessages, cfg.MaxRetainedBytes
