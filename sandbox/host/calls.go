@@ -290,6 +290,15 @@ func (c *Calls) Now() time.Time {
 	return c.journal.now.Add(c.journal.slept)
 }
 
+// Heard is what a rerun of the same event would hear again: when the invocation
+// began and the seed of its random; zero and nil where nobody asked.
+func (c *Calls) Heard() (now time.Time, seed []byte) {
+	if c.journal.seeded {
+		seed = c.journal.seed[:]
+	}
+	return c.journal.now, seed
+}
+
 // Slept moves the guest's clock.
 func (c *Calls) Slept(d time.Duration) { c.journal.slept += d }
 

@@ -44,6 +44,14 @@ func (c *Calls) Secret(name []byte) ([]byte, abi.Errno) {
 	return value, 0
 }
 
+// SecretsRead calls yield with the name of every secret that the guest has
+// read, and how long its value is.
+func (c *Calls) SecretsRead(yield func(name string, length int)) {
+	for _, s := range c.secrets {
+		yield(s.name, len(s.value))
+	}
+}
+
 // forgetSecrets wipes what was read.
 func (c *Calls) forgetSecrets() {
 	for i := range c.secrets {

@@ -1,0 +1,129 @@
+package recording
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/base32"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/headgate-io/headgate/function"
+	"github.com/headgate-io/headgate/sandbox/abi"
+	"github.com/headgate-io/headgate/sandbox/host"
+)
+
+// Player gives an invocation the answers of a recording.
+type Player struct {
+	rec     *Recording
+	meta    map[string]string
+	params  map[string]string
+	secrets map[string]string
+	// asked is what the recording has no answer to.
+	asked []string
+}
+
+var (
+	_ host.State   = (*Player)(nil)
+	_ host.Meta    = (*Player)(nil)
+	_ host.Secrets = (*Player)(nil)
+)
+
+// Play prepares a replay. secrets are the values of secrets that the function
+// reads; one that is not there is a placeholder of the recorded length.
+func (r *Recording) Play(secrets map[string]string) (*Player, error) {
+	p := &Player{rec: r, meta: r.Meta, secrets: secrets}
+	if text := r.Meta[abi.MetaParams]; text != "" {
+		if err := json.Unmarshal([]byte(text), &p.params); err != nil {
+			return nil, fmt.Errorf("recording: meta.params: %w", err)
+		}
+	}
+	return p, nil
+}
+
+// Invocation is what the sandbox runs.
+func (p *Player) Invocation() host.Invocation {
+	seed := p.rec.Answers.Random
+	if len(seed) == 0 {
+		// Other code may ask where the recorded code did not: something, and
+		// the same each time.
+		sum := sha256.Sum256([]byte(p.rec.ID))
+		seed = sum[:]
+	}
+	return host.Invocation{Input: p.rec.Data, Meta: p, State: p, Now: p.now, Random: bytes.NewReader(seed)}
+}
+
+func (p *Player) now() time.Time {
+	if p.rec.Answers.Now.IsZero() {
+		return p.rec.Time
+	}
+	return p.rec.Answers.Now
+}
+
+// Unanswered are the questions that the recording has no answer to: the
+// replayed code asks what the recorded code did not.
+func (p *Player) Unanswered() []string { return p.asked }
+
+// Lookup implements host.Meta.
+func (p *Player) Lookup(key string) (string, bool) {
+	if v, ok := p.meta[key]; ok {
+		return v, true
+	}
+	if name, ok := strings.CutPrefix(key, abi.MetaParamPrefix); ok {
+		v, ok := p.params[name]
+		return v, ok
+	}
+	v, ok := p.rec.Event.Extensions[key]
+	return v, ok
+}
+
+// Get implements host.State.
+func (p *Player) Get(ns, key string) ([]byte, bool, error) {
+	for i := range p.rec.Answers.State {
+		if a := &p.rec.Answers.State[i]; a.Namespace == ns && a.Key == key {
+			return a.Value, a.Found, nil
+		}
+	}
+	return nil, false, p.unanswered("the value of state key %s:%s", ns, key)
+}
+
+// List implements host.State.
+func (p *Player) List(ns, prefix, after string, limit int) ([]string, bool, error) {
+	for i := range p.rec.Answers.Lists {
+		a := &p.rec.Answers.Lists[i]
+		if a.Namespace == ns && a.Prefix == prefix && a.After == after && a.Limit == limit {
+			return a.Keys, a.More, nil
+		}
+	}
+	return nil, false, p.unanswered("the state keys %s:%s* after %q", ns, prefix, after)
+}
+
+// unanswered ends the replay.
+func (p *Player) unanswered(format string, args ...any) error {
+	what := fmt.Sprintf(format, args...)
+	if !slices.Contains(p.asked, what) {
+		p.asked = append(p.asked, what)
+	}
+	return &host.Abort{Outcome: function.Failed, Reason: "the recording does not say " + what}
+}
+
+// Secret implements host.Secrets.
+func (p *Player) Secret(name string) ([]byte, bool, error) {
+	if v, ok := p.secrets[name]; ok {
+		return []byte(v), true, nil
+	}
+	n, ok := p.rec.Answers.Secrets[name]
+	return placeholder(name, n), ok, nil
+}
+
+// placeholder is text of the given length that nothing else is likely to hold.
+func placeholder(name string, length int) []byte {
+	var out []byte
+	for block := 0; len(out) < length; block++ {
+		sum := sha256.Sum256(fmt.Appendf(nil, "%s %d", name, block))
+		out = append(out, base32.StdEncoding.EncodeToString(sum[:20])...)
+	}
+	return out[:length]
+}

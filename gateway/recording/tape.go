@@ -1,0 +1,126 @@
+package recording
+
+import (
+	"bytes"
+
+	"github.com/headgate-io/headgate/event"
+	"github.com/headgate-io/headgate/function"
+	"github.com/headgate-io/headgate/sandbox/abi"
+	"github.com/headgate-io/headgate/sandbox/host"
+)
+
+// Tape listens to what one invocation hears of the state; the rest is in the
+// journal of its calls. It is used by the goroutine that runs the invocation.
+type Tape struct {
+	state host.State
+	reads []StateAnswer
+	lists []ListAnswer
+}
+
+var _ host.State = (*Tape)(nil)
+
+// Listen returns s listened to. A rerun of the same event listens anew: it
+// reads everything again.
+func (t *Tape) Listen(s host.State) host.State {
+	*t = Tape{state: s}
+	if s == nil {
+		return nil
+	}
+	return t
+}
+
+// Get implements host.State.
+func (t *Tape) Get(ns, key string) ([]byte, bool, error) {
+	value, found, err := t.state.Get(ns, key)
+	if err == nil {
+		t.reads = append(t.reads, StateAnswer{Namespace: ns, Key: key, Found: found, Value: value})
+	}
+	return value, found, err
+}
+
+// List implements host.State.
+func (t *Tape) List(ns, prefix, after string, limit int) ([]string, bool, error) {
+	keys, more, err := t.state.List(ns, prefix, after, limit)
+	if err == nil {
+		t.lists = append(t.lists, ListAnswer{Namespace: ns, Prefix: prefix, After: after, Limit: limit, Keys: keys, More: more})
+	}
+	return keys, more, err
+}
+
+// metaKeys are what a guest may ask about any event.
+var metaKeys = [...]string{
+	abi.MetaID, abi.MetaSource, abi.MetaType, abi.MetaSubject, abi.MetaTime, abi.MetaContentType, abi.MetaFunction,
+	abi.MetaVersion, abi.MetaAttempt, abi.MetaHops, abi.MetaParams, event.ExtTrust,
+}
+
+// Cut ends the tape: the recording of an invocation of spec on ev that calls
+// has served. Nothing of calls is kept, and no secret that the guest has read.
+func (t *Tape) Cut(spec *function.Spec, ev *event.Event, meta host.Meta, calls *host.Calls, r *function.Result) *Recording {
+	now, seed := calls.Heard()
+	rec := &Recording{
+		Format: Format, Spec: *spec, Data: bytes.Clone(ev.Data), Meta: map[string]string{},
+		Answers: Answers{Now: now, Random: bytes.Clone(seed), State: t.reads, Lists: t.lists},
+	}
+	bare := *ev
+	bare.Data = nil
+	rec.Event = &bare
+	for _, key := range metaKeys {
+		if v, ok := meta.Lookup(key); ok {
+			rec.Meta[key] = v
+		}
+	}
+	calls.SecretsRead(func(name string, length int) {
+		if rec.Answers.Secrets == nil {
+			rec.Answers.Secrets = map[string]int{}
+		}
+		rec.Answers.Secrets[name] = length
+	})
+	for i := range rec.Answers.State {
+		rec.Answers.State[i].Value = clean(calls, rec.Answers.State[i].Value)
+	}
+	rec.Outcome = outcomeOf(calls, r)
+	return rec
+}
+
+// clean copies b without the secrets that the guest has read.
+func clean(calls *host.Calls, b []byte) Bytes {
+	if len(b) == 0 {
+		return nil
+	}
+	return Bytes(calls.Redact(string(b)))
+}
+
+// outcomeOf is what came of an invocation, without secrets. What a failed one
+// asked for is there too: nothing of it was done.
+func outcomeOf(calls *host.Calls, r *function.Result) Outcome {
+	o := Outcome{
+		Outcome: r.Outcome.String(), Error: calls.Redact(r.Error), Fuel: r.Fuel, Duration: r.Duration,
+		Output: clean(calls, calls.Output()),
+	}
+	for _, a := range calls.OutputMeta() {
+		if o.Attributes == nil {
+			o.Attributes = map[string]string{}
+		}
+		o.Attributes[a.Key] = calls.Redact(a.Value)
+	}
+	e := calls.Effects()
+	for _, w := range e.Writes {
+		o.Writes = append(o.Writes, Write{w.Namespace, w.Key, clean(calls, w.Value), w.Delete, w.TTL})
+	}
+	for _, p := range e.Publishes {
+		o.Publishes = append(o.Publishes, Publish{p.Topic, clean(calls, p.Payload), p.QoS, p.Retain, p.Expiry})
+	}
+	for _, q := range e.Enqueues {
+		o.Enqueues = append(o.Enqueues, Enqueue{q.Queue, clean(calls, q.Payload), q.Delay})
+	}
+	for _, i := range e.Invokes {
+		o.Invokes = append(o.Invokes, Invoke{i.Function, clean(calls, i.Payload)})
+	}
+	for _, m := range calls.Metrics() {
+		o.Metrics = append(o.Metrics, Metric{m.Name, m.Value})
+	}
+	for _, l := range calls.Logs() {
+		o.Logs = append(o.Logs, LogLine{l.Level.String(), l.Text})
+	}
+	return o
+}
