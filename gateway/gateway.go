@@ -23,6 +23,7 @@ import (
 	"github.com/headgate-io/headgate/gateway/fetch"
 	"github.com/headgate-io/headgate/gateway/memory"
 	"github.com/headgate-io/headgate/gateway/metrics"
+	"github.com/headgate-io/headgate/gateway/recording"
 	"github.com/headgate-io/headgate/gateway/registry"
 	"github.com/headgate-io/headgate/gateway/secret"
 	"github.com/headgate-io/headgate/gateway/store"
@@ -46,6 +47,8 @@ type Gateway struct {
 	dispatcher *dispatch.Dispatcher
 	timers     *timer.Service
 	registry   *registry.Registry
+	recorder   *recording.Recorder
+	recordings *recording.Shelf
 	broker     *broker.Server
 	devices    *device.Registry
 	tokens     *token.Registry
@@ -137,8 +140,11 @@ func New(ctx context.Context, cfg config.Config, log *slog.Logger) (_ *Gateway, 
 	if err != nil {
 		return nil, err
 	}
+	if err := g.openRecorder(); err != nil {
+		return nil, err
+	}
 	g.dispatcher, err = dispatch.New(ctx, dispatch.Config{
-		Store: g.store, Router: g.triggers, Outbox: egress{g}, Observer: observer{g}, Logger: log,
+		Store: g.store, Router: g.triggers, Outbox: egress{g}, Observer: observer{g}, Recorder: listeners{g.recorder}, Logger: log,
 		SpillAfter: time.Duration(cfg.Dispatch.SpillAfter), MaxVolatile: cfg.Dispatch.MaxVolatile, MemoryBytes: g.shares.Loaded,
 		Now: g.now, Trust: g.trust, Steady: g.steady, Wall: g.wall,
 	})
@@ -205,6 +211,7 @@ func (g *Gateway) collect() {
 		metrics.Stats("lifecycle", func() any { return g.life.snapshot() }),
 		metrics.Stats("clock", func() any { return g.clock.Load().Stats() }),
 		metrics.Stats("memory", func() any { return g.memory.Stats() }),
+		metrics.Stats("recording", func() any { return g.recorder.Stats() }),
 		metrics.Stats("tail", func() any { return g.tailStats() }),
 		metrics.FunctionStates(g.functionStates),
 	)
@@ -306,6 +313,9 @@ func (g *Gateway) close(ctx context.Context) error {
 	}
 	if g.dispatcher != nil {
 		errs = append(errs, g.dispatcher.Close(ctx))
+	}
+	if g.recorder != nil {
+		g.recorder.Close()
 	}
 	if g.registry != nil {
 		errs = append(errs, g.registry.Close(ctx))

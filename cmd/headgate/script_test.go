@@ -82,14 +82,15 @@ func hangup(ts *testscript.TestScript, _ bool, _ []string) {
 	}
 }
 
-// remember sets a variable to the word after a label in the last output.
+// remember sets a variable to the word after a label in the last output, without
+// JSON's quotes.
 func remember(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 2 {
 		ts.Fatalf("usage: remember VARIABLE label")
 	}
 	for line := range strings.Lines(ts.ReadFile("stdout")) {
 		if words := strings.Fields(line); len(words) > 1 && words[0] == args[1] {
-			ts.Setenv(args[0], words[1])
+			ts.Setenv(args[0], strings.Trim(words[1], `",`))
 			return
 		}
 	}

@@ -48,6 +48,12 @@ var access = map[string]token.Scope{
 	"PUT /v1/state/{namespace}/entry":    token.Operate,
 	"DELETE /v1/state/{namespace}/entry": token.Operate,
 
+	"PUT /v1/functions/{name}/recording":    token.Operate,
+	"DELETE /v1/functions/{name}/recording": token.Operate,
+	"GET /v1/recordings":                    token.Read,
+	"GET /v1/recordings/{id}":               token.Operate,
+	"DELETE /v1/recordings/{id}":            token.Operate,
+
 	"POST /v1/functions":                 token.Deploy,
 	"POST /v1/functions/{name}/rollback": token.Deploy,
 	"DELETE /v1/functions/{name}":        token.Deploy,

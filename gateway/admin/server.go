@@ -133,9 +133,11 @@ type Deps struct {
 	// Guesses slows down who tries tokens.
 	Guesses *throttle.Guard
 	Keeper  Keeper
-	Store   Store
-	Tails   Tails
-	About   func() api.About
+	// Recordings keeps invocations to be run again elsewhere.
+	Recordings Recordings
+	Store      Store
+	Tails      Tails
+	About      func() api.About
 	// Doctor looks at everything, which takes a while.
 	Doctor func(ctx context.Context) []api.Check
 	// Ready reports why the gateway is not ready; nil is ready.
@@ -172,6 +174,7 @@ func New(deps Deps) *Server {
 	s.doctor(a)
 	s.streams()
 	s.backups()
+	s.recordings(a)
 	s.health()
 	return s
 }

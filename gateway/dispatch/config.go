@@ -49,6 +49,21 @@ type Observer interface {
 	Invoked(r *Record)
 }
 
+// Recorder listens to invocations that somebody wants to run again elsewhere.
+type Recorder interface {
+	// Listener is what listens to the next invocation of a function version;
+	// nil is nothing.
+	Listener(function string, version int) Listener
+}
+
+// Listener listens to one invocation.
+type Listener interface {
+	// Listen returns s listened to; a rerun of the same event listens anew.
+	Listen(s host.State) host.State
+	// Cut ends it. It must not block, and may keep nothing of its arguments.
+	Cut(ev *event.Event, meta host.Meta, calls *host.Calls, r *function.Result)
+}
+
 // Releaser is the publisher's side of an event. *broker.Inbound is one.
 type Releaser interface {
 	Release(code broker.ReasonCode)
@@ -77,6 +92,7 @@ type Config struct {
 	Router   Router
 	Outbox   Outbox
 	Observer Observer // may be nil
+	Recorder Recorder // may be nil
 	Logger   *slog.Logger
 
 	// SpillAfter is how long a durable event may be unsettled before it is

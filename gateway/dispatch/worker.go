@@ -16,6 +16,16 @@ import (
 type call struct {
 	host.Calls
 	view *store.View
+	// listener is nil for an invocation that nobody records.
+	listener Listener
+}
+
+// state is the view, listened to where the invocation is recorded.
+func (c *call) state() host.State {
+	if c.listener != nil {
+		return c.listener.Listen(c.view)
+	}
+	return c.view
 }
 
 // worker runs the tasks of one function, one after the other.
@@ -107,16 +117,24 @@ func (w *worker) run(t *task) {
 			t.call = c
 		}
 		c.view.Reset()
-		c.Reset(v.Grant, host.Invocation{Input: t.ev.Data, Meta: t, State: c.view, Now: f.d.cfg.Now})
+		if c.listener = nil; f.d.cfg.Recorder != nil {
+			c.listener = f.d.cfg.Recorder.Listener(f.name, v.Version)
+		}
+		c.Reset(v.Grant, host.Invocation{
+			Input: t.ev.Data, Meta: t, State: c.state(), Now: f.d.cfg.Now, Recorded: c.listener != nil,
+		})
 	} else {
 		c.view.Reset()
-		c.Rewind(c.view)
+		c.Rewind(c.state())
 	}
 	if t.out == nil {
 		t.out = new(outcome)
 	}
 	*t.out = outcome{result: v.Pool.Invoke(f.d.ctx, &c.Calls), at: f.d.cfg.Now(), trust: f.d.cfg.Trust()}
 	t.out.sent, t.out.received = c.Fetched()
+	if c.listener != nil {
+		c.listener.Cut(t.ev, t, &c.Calls, &t.out.result)
+	}
 	fault.Reached(fault.Invoked)
 	f.decide(t)
 	f.d.finish(t)

@@ -2,6 +2,8 @@ package recording
 
 import (
 	"bytes"
+	"cmp"
+	"context"
 	"crypto/sha256"
 	"encoding/base32"
 	"encoding/json"
@@ -17,10 +19,11 @@ import (
 
 // Player gives an invocation the answers of a recording.
 type Player struct {
-	rec     *Recording
-	meta    map[string]string
-	params  map[string]string
-	secrets map[string]string
+	rec       *Recording
+	meta      map[string]string
+	params    map[string]string
+	secrets   map[string]string
+	remaining []int64
 	// asked is what the recording has no answer to.
 	asked []string
 }
@@ -29,12 +32,13 @@ var (
 	_ host.State   = (*Player)(nil)
 	_ host.Meta    = (*Player)(nil)
 	_ host.Secrets = (*Player)(nil)
+	_ host.Fetcher = (*Player)(nil)
 )
 
 // Play prepares a replay. secrets are the values of secrets that the function
 // reads; one that is not there is a placeholder of the recorded length.
 func (r *Recording) Play(secrets map[string]string) (*Player, error) {
-	p := &Player{rec: r, meta: r.Meta, secrets: secrets}
+	p := &Player{rec: r, meta: r.Meta, secrets: secrets, remaining: r.Answers.Remaining}
 	if text := r.Meta[abi.MetaParams]; text != "" {
 		if err := json.Unmarshal([]byte(text), &p.params); err != nil {
 			return nil, fmt.Errorf("recording: meta.params: %w", err)
@@ -52,7 +56,19 @@ func (p *Player) Invocation() host.Invocation {
 		sum := sha256.Sum256([]byte(p.rec.ID))
 		seed = sum[:]
 	}
-	return host.Invocation{Input: p.rec.Data, Meta: p, State: p, Now: p.now, Random: bytes.NewReader(seed)}
+	return host.Invocation{Input: p.rec.Data, Meta: p, State: p, Now: p.now, Random: bytes.NewReader(seed), Remaining: p.left}
+}
+
+// left answers how many milliseconds are left: the last answer stays.
+func (p *Player) left() int64 {
+	if len(p.remaining) == 0 {
+		return time.Duration(p.rec.Spec.Limits.WithDefaults().Timeout).Milliseconds()
+	}
+	left := p.remaining[0]
+	if len(p.remaining) > 1 {
+		p.remaining = p.remaining[1:]
+	}
+	return left
 }
 
 func (p *Player) now() time.Time {
@@ -116,6 +132,47 @@ func (p *Player) Secret(name string) ([]byte, bool, error) {
 	}
 	n, ok := p.rec.Answers.Secrets[name]
 	return placeholder(name, n), ok, nil
+}
+
+// Fetch implements host.Fetcher: the answer to the same request at the same
+// place.
+func (p *Player) Fetch(_ context.Context, f *host.Fetch) (host.FetchResult, error) {
+	raw, err := f.Request.Append(nil)
+	if err != nil {
+		return host.FetchResult{}, err
+	}
+	request := p.redact(raw)
+	if f.Call >= len(p.rec.Answers.Fetches) || !p.sameRequest(p.rec.Answers.Fetches[f.Call].Request, request) {
+		return host.FetchResult{}, p.unanswered("the answer to fetch %d, %s %s", f.Call+1, cmp.Or(f.Request.Method, "GET"), host.Shown(f.URL))
+	}
+	a := &p.rec.Answers.Fetches[f.Call]
+	if a.Errno != 0 {
+		reason := strings.TrimPrefix(a.Reason, "http_fetch: "+host.Shown(f.URL)+": ")
+		return host.FetchResult{}, &host.FetchError{Errno: abi.Errno(a.Errno), Reason: reason}
+	}
+	answer, err := abi.ParseFetchAnswer(a.Answer)
+	return host.FetchResult{Answer: answer}, err
+}
+
+// sameRequest compares what requests say: the recorded one is as the guest wrote
+// it.
+func (p *Player) sameRequest(recorded, request []byte) bool {
+	r, err := abi.ParseFetchRequest(recorded)
+	if err != nil {
+		return false
+	}
+	again, err := r.Append(nil)
+	return err == nil && bytes.Equal(again, request)
+}
+
+// redact takes out the secrets, as the recording did.
+func (p *Player) redact(b []byte) []byte {
+	for name := range p.rec.Answers.Secrets {
+		if value, ok, _ := p.Secret(name); ok && len(value) >= host.MinRedacted {
+			b = bytes.ReplaceAll(b, value, []byte("[secret "+name+"]"))
+		}
+	}
+	return b
 }
 
 // placeholder is text of the given length that nothing else is likely to hold.

@@ -132,7 +132,8 @@ func (r *Recorder) Start(name string, o Order) error {
 func (r *Recorder) Stop(name string) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	_, was := r.orders[name]
+	o := r.orders[name]
+	was := o != nil && r.liveLocked(name, o)
 	delete(r.orders, name)
 	r.armed.Store(int32(len(r.orders)))
 	return was

@@ -69,9 +69,10 @@ type Answers struct {
 	// Secrets are the names and lengths of the secrets that were read. Their
 	// values are in no recording.
 	Secrets map[string]int `json:"secrets,omitempty"`
-	// Calls are the answers of the calls that happen at once, such as
-	// http_fetch, in order.
-	Calls []CallAnswer `json:"calls,omitempty"`
+	// Remaining are the answers to the question how many milliseconds are left.
+	Remaining []int64 `json:"remaining_ms,omitempty"`
+	// Fetches are the answers to http_fetch, in order.
+	Fetches []FetchAnswer `json:"fetches,omitempty"`
 }
 
 // StateAnswer is the answer to one kv_get.
@@ -93,13 +94,14 @@ type ListAnswer struct {
 	More      bool     `json:"more,omitempty"`
 }
 
-// CallAnswer is the answer to a call that cannot be asked twice.
-type CallAnswer struct {
-	Call    string `json:"call"`
-	Request Bytes  `json:"request"`
-	Errno   int32  `json:"errno,omitempty"`
-	Reason  string `json:"reason,omitempty"`
-	Answer  Bytes  `json:"answer,omitempty"`
+// FetchAnswer is the answer to one http_fetch; both in the wire form of package
+// abi.
+type FetchAnswer struct {
+	Request Bytes `json:"request"`
+	Answer  Bytes `json:"answer,omitempty"`
+	// Errno and Reason are why there is no answer.
+	Errno  int32  `json:"errno,omitempty"`
+	Reason string `json:"reason,omitempty"`
 }
 
 // Outcome is what came of the invocation.
@@ -119,7 +121,8 @@ type Outcome struct {
 	Logs       []LogLine         `json:"logs,omitempty"`
 }
 
-// Write, Publish, Enqueue and Invoke are the effects, as in package function.
+// Write is a key that was set or deleted. It and the other effects are as in
+// package function.
 type Write struct {
 	Namespace string        `json:"namespace"`
 	Key       string        `json:"key"`

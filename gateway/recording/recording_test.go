@@ -54,14 +54,31 @@ func (v vault) Secret(name string) ([]byte, bool, error) {
 	return []byte(value), ok, nil
 }
 
+// weather answers a fetch, and another one another time.
+type weather struct{ calls int }
+
+func (w *weather) Fetch(_ context.Context, f *host.Fetch) (host.FetchResult, error) {
+	w.calls++
+	if f.Request.Headers[0].Value != "open-sesame" {
+		return host.FetchResult{}, fmt.Errorf("headers %v", f.Request.Headers)
+	}
+	if f.URL.Path == "/none" {
+		return host.FetchResult{}, &host.FetchError{Errno: abi.Unavailable, Reason: "it does not rain"}
+	}
+	return host.FetchResult{Answer: abi.FetchAnswer{Status: 200, URL: f.URL.String(), Body: fmt.Appendf(nil, "rain %d", w.calls)}}, nil
+}
+
 const script = `
-export default (event, ctx) => {
+export default async (event, ctx) => {
   const { state, publish, secret, config, log, metric } = ctx;
   const runs = (state.get("runs") ?? 0) + 1;
   state.set("runs", runs);
   const probes = state.list("probe/");
   publish("out/" + event.params.field, { runs, probes, random: Math.random(), at: Date.now(), id: crypto.randomUUID(), key: secret("key"), unit: config.unit });
-  log.info("key is", secret("key"));
+  log.info("key is", secret("key"), "left", event.meta("remaining_ms"));
+  const ask = (path) => fetch("https://weather.example" + path, { headers: { "x-key": secret("key") } });
+  publish("out/rain", await (await ask("/now")).text());
+  try { await ask("/none"); } catch (e) { publish("out/none", e.message + e.code); }
   metric("runs", runs);
   if (event.data.moisture < 0) throw new Error("below nothing: " + event.data.moisture + " " + secret("key"));
   for (let i = 0; event.data.loop; i++);
@@ -71,7 +88,7 @@ export default (event, ctx) => {
 var spec = function.Spec{
 	Name: "soil", Main: "soil.js", Secrets: []string{"key"}, Config: map[string]any{"unit": "percent"},
 	Limits:      function.Limits{Fuel: 20_000_000},
-	Permissions: function.Permissions{Publish: []string{"out/+"}},
+	Permissions: function.Permissions{Publish: []string{"out/+"}, Fetch: []string{"https://weather.example"}},
 }
 
 // engine is shared: compiling the script engine takes longer than all the rest.
@@ -119,8 +136,8 @@ func record(t *testing.T, data string) *recording.Recording {
 	meta := attributes{abi.MetaID: "7", abi.MetaSubject: "soil/3", abi.MetaParams: `{"field":"3"}`, abi.MetaAttempt: "1", "params.field": "3", "colour": "red"}
 	var tape recording.Tape
 	var calls host.Calls
-	calls.Reset(g.WithSecrets(spec.Secrets, vault{"key": "open-sesame"}), host.Invocation{
-		Input: ev.Data, Meta: meta, State: tape.Listen(kept{"soil:runs": "41", "soil:probe/a": "1", "soil:probe/b": "2"}),
+	calls.Reset(g.WithSecrets(spec.Secrets, vault{"key": "open-sesame"}).WithFetcher(new(weather)), host.Invocation{
+		Input: ev.Data, Meta: meta, Recorded: true, State: tape.Listen(kept{"soil:runs": "41", "soil:probe/a": "1", "soil:probe/b": "2"}),
 	})
 	result := pool.Invoke(t.Context(), &calls)
 	rec := tape.Cut(&spec, ev, meta, &calls, &result)
@@ -162,7 +179,8 @@ func TestReplayDoesTheSame(t *testing.T) {
 			if len(got.Differences) > 0 || len(got.Unanswered) > 0 {
 				t.Errorf("differences %+v, unanswered %q", got.Differences, got.Unanswered)
 			}
-			if len(rec.Outcome.Publishes) != 1 || !strings.Contains(string(rec.Outcome.Publishes[0].Payload), `"runs":42`) {
+			if len(rec.Outcome.Publishes) != 3 || string(rec.Outcome.Publishes[1].Payload) != "rain 1" ||
+				!strings.Contains(string(rec.Outcome.Publishes[2].Payload), "it does not rain") || !strings.Contains(string(rec.Outcome.Publishes[0].Payload), `"runs":42`) {
 				t.Errorf("published %+v", rec.Outcome.Publishes)
 			}
 		})
@@ -178,7 +196,8 @@ func TestReplayOfOtherCode(t *testing.T) {
 		asks     string
 	}{
 		"another topic":   {`"out/" +`, `"out/x" +`, []string{"publish 1"}, ""},
-		"one more effect": {`metric("runs", runs);`, `metric("runs", runs); publish("out/2", 1);`, []string{"publish 2"}, ""},
+		"one more effect": {`metric("runs", runs);`, `metric("runs", runs); publish("out/2", 1);`, []string{"publish 4"}, ""},
+		"asks elsewhere":  {`ask("/now")`, `ask("/later")`, []string{"outcome"}, "the answer to fetch 1, GET https://weather.example/later"},
 		"no effect":       {`metric("runs", runs);`, ``, []string{"metric 1"}, ""},
 		"reads more":      {`metric("runs", runs);`, `state.get("limit");`, []string{"outcome", "error"}, "the value of state key soil:limit"},
 		"lists more":      {`metric("runs", runs);`, `state.list("");`, []string{"outcome"}, "the state keys soil:*"},

@@ -15,7 +15,7 @@ import (
 func (r *Recording) Redact(places ...string) error {
 	for _, place := range places {
 		root, rest, _ := strings.Cut(place, ".")
-		n := 0
+		var n int
 		switch root {
 		case "data":
 			n = redactBytes(&r.Data, rest)

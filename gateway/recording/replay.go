@@ -42,7 +42,7 @@ func (r *Recording) Run(ctx context.Context, engine *sandbox.Engine, spec functi
 	}
 	pool := engine.NewPool(module, sandbox.PoolConfig{Concurrency: 1})
 	calls := new(host.Calls)
-	calls.Reset(g.WithSecrets(spec.Secrets, p), p.Invocation())
+	calls.Reset(g.WithSecrets(spec.Secrets, p).WithFetcher(p), p.Invocation())
 	result := pool.Invoke(ctx, calls)
 	out := &Replay{Outcome: outcomeOf(calls, &result), Unanswered: p.Unanswered()}
 	out.Differences = Compare(&r.Outcome, &out.Outcome, same)

@@ -2,6 +2,8 @@ package recording
 
 import (
 	"bytes"
+	"context"
+	"slices"
 
 	"github.com/headgate-io/headgate/event"
 	"github.com/headgate-io/headgate/function"
@@ -17,7 +19,10 @@ type Tape struct {
 	lists []ListAnswer
 }
 
-var _ host.State = (*Tape)(nil)
+var (
+	_ host.State     = (*Tape)(nil)
+	_ host.Committer = (*Tape)(nil)
+)
 
 // Listen returns s listened to. A rerun of the same event listens anew: it
 // reads everything again.
@@ -47,6 +52,14 @@ func (t *Tape) List(ns, prefix, after string, limit int) ([]string, bool, error)
 	return keys, more, err
 }
 
+// Committed implements host.Committer.
+func (t *Tape) Committed(ctx context.Context) error {
+	if c, ok := t.state.(host.Committer); ok {
+		return c.Committed(ctx)
+	}
+	return nil
+}
+
 // metaKeys are what a guest may ask about any event.
 var metaKeys = [...]string{
 	abi.MetaID, abi.MetaSource, abi.MetaType, abi.MetaSubject, abi.MetaTime, abi.MetaContentType, abi.MetaFunction,
@@ -56,10 +69,17 @@ var metaKeys = [...]string{
 // Cut ends the tape: the recording of an invocation of spec on ev that calls
 // has served. Nothing of calls is kept, and no secret that the guest has read.
 func (t *Tape) Cut(spec *function.Spec, ev *event.Event, meta host.Meta, calls *host.Calls, r *function.Result) *Recording {
-	now, seed := calls.Heard()
+	heard := calls.Heard()
 	rec := &Recording{
 		Format: Format, Spec: *spec, Data: bytes.Clone(ev.Data), Meta: map[string]string{},
-		Answers: Answers{Now: now, Random: bytes.Clone(seed), State: t.reads, Lists: t.lists},
+		Answers: Answers{
+			Now: heard.Now, Random: bytes.Clone(heard.Seed), Remaining: slices.Clone(heard.Remaining), State: t.reads, Lists: t.lists,
+		},
+	}
+	for _, f := range heard.Fetches {
+		rec.Answers.Fetches = append(rec.Answers.Fetches, FetchAnswer{
+			Request: clean(calls, f.Request), Answer: clean(calls, f.Answer), Errno: int32(f.Errno), Reason: calls.Redact(f.Reason),
+		})
 	}
 	bare := *ev
 	bare.Data = nil

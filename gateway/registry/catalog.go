@@ -7,6 +7,7 @@ import (
 
 	"github.com/headgate-io/headgate/function"
 	"github.com/headgate-io/headgate/gateway/admin/api"
+	"github.com/headgate-io/headgate/gateway/recording"
 	"github.com/headgate-io/headgate/sandbox"
 )
 
@@ -92,4 +93,16 @@ func (r *Registry) counters(d *deployment, deadLetters int64) api.Counters {
 		}
 	}
 	return c
+}
+
+// Subject is the live version of a function, as a recording names it; false
+// when another version is live.
+func (r *Registry) Subject(name string, version int) (recording.Subject, bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	d := r.live[name]
+	if d == nil || d.version.Number != version {
+		return recording.Subject{}, false
+	}
+	return recording.Subject{Spec: d.spec, Version: version, Digest: d.version.Digest}, true
 }

@@ -33,6 +33,10 @@ type Invocation struct {
 	// Deadline ends the invocation early; zero leaves the function's timeout
 	// alone to do so.
 	Deadline time.Time
+	// Remaining answers how many milliseconds are left; nil tells the truth.
+	Remaining func() int64
+	// Recorded keeps all that Heard tells; else it tells what a rerun needs.
+	Recorded bool
 }
 
 // Metric is one value that a function reported.
@@ -101,12 +105,14 @@ type journal struct {
 	seeded bool
 	random *mathrand.ChaCha8
 	slept  time.Duration
+	// remaining is kept of invocations that are recorded.
+	remaining []int64
 }
 
 // Reset prepares c for a new invocation.
 func (c *Calls) Reset(g *Grant, in Invocation) {
 	c.grant, c.in, c.init = g, in, false
-	c.journal.now, c.journal.seeded = time.Time{}, false
+	c.journal.now, c.journal.seeded, c.journal.remaining = time.Time{}, false, nil
 	c.logs = c.logs[:0]
 	c.deadline = time.Time{}
 	c.forgetSecrets()
@@ -252,7 +258,7 @@ func (c *Calls) SetFailure(text []byte) { c.failure = cut(c.redactBytes(text), 4
 // Lookup answers meta.
 func (c *Calls) Lookup(key []byte) (string, abi.Errno) {
 	if string(key) == abi.MetaRemaining {
-		return strconv.FormatInt(c.remaining(), 10), 0
+		return strconv.FormatInt(c.heardRemaining(), 10), 0
 	}
 	if c.in.Meta != nil {
 		if v, ok := c.in.Meta.Lookup(string(key)); ok {
@@ -288,15 +294,6 @@ func (c *Calls) Now() time.Time {
 		c.journal.now = now()
 	}
 	return c.journal.now.Add(c.journal.slept)
-}
-
-// Heard is what a rerun of the same event would hear again: when the invocation
-// began and the seed of its random; zero and nil where nobody asked.
-func (c *Calls) Heard() (now time.Time, seed []byte) {
-	if c.journal.seeded {
-		seed = c.journal.seed[:]
-	}
-	return c.journal.now, seed
 }
 
 // Slept moves the guest's clock.

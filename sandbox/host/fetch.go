@@ -73,6 +73,8 @@ type fetched struct {
 	answer  []byte
 	errno   abi.Errno
 	reason  string
+	// raw is the request itself, kept of invocations that are recorded.
+	raw []byte
 }
 
 // fetches are those of one event.
@@ -127,7 +129,9 @@ func (c *Calls) Fetch(ctx context.Context, raw []byte, room int) ([]byte, abi.Er
 		if c.abort != nil {
 			return nil, abi.Unavailable
 		}
-		entry.request = request
+		if entry.request = request; c.in.Recorded {
+			entry.raw = bytes.Clone(raw)
+		}
 		f.bytes += len(entry.answer)
 		f.journal = append(f.journal, entry)
 	}

@@ -61,16 +61,16 @@ func (c *Calls) forgetSecrets() {
 	c.secrets = c.secrets[:0]
 }
 
-// minRedacted is the shortest value that is looked for: shorter ones are in
+// MinRedacted is the shortest value that is looked for: shorter ones are in
 // everything.
-const minRedacted = 4
+const MinRedacted = 4
 
 // Redact takes the secrets that the guest has read out of what people will see,
 // its log and its errors. It is there for mistakes: a guest that wants to give
 // a secret away can write it in another form.
 func (c *Calls) Redact(text string) string {
 	for _, s := range c.secrets {
-		if len(s.value) >= minRedacted && strings.Contains(text, string(s.value)) {
+		if len(s.value) >= MinRedacted && strings.Contains(text, string(s.value)) {
 			text = strings.ReplaceAll(text, string(s.value), "[secret "+s.name+"]")
 		}
 	}
@@ -81,7 +81,7 @@ func (c *Calls) Redact(text string) string {
 // left at its end.
 func (c *Calls) redactBytes(text []byte) []byte {
 	for _, s := range c.secrets {
-		if len(s.value) >= minRedacted && bytes.Contains(text, s.value) {
+		if len(s.value) >= MinRedacted && bytes.Contains(text, s.value) {
 			text = bytes.ReplaceAll(text, s.value, []byte("[secret "+s.name+"]"))
 		}
 	}

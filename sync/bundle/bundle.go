@@ -87,6 +87,26 @@ func ParseKey(s string) (Key, error) {
 	return Key(b), nil
 }
 
+// Digest names the content that Pack would make a bundle of.
+func Digest(spec function.Spec, files map[string][]byte) (string, error) {
+	header, err := headerOf(spec, files)
+	if err != nil {
+		return "", fmt.Errorf("digest of %s: %w", spec.Name, err)
+	}
+	sum := sha256.Sum256(header)
+	return hex.EncodeToString(sum[:]), nil
+}
+
+// headerOf is the signed part of a bundle.
+func headerOf(spec function.Spec, files map[string][]byte) ([]byte, error) {
+	h := Header{Format: Format, Spec: spec, Files: make(map[string]string, len(files))}
+	for name, content := range files {
+		sum := sha256.Sum256(content)
+		h.Files[name] = hex.EncodeToString(sum[:])
+	}
+	return json.Marshal(h)
+}
+
 // Pack makes and signs a bundle of spec and its files. The file named by
 // spec.Main must be among them.
 func Pack(spec function.Spec, files map[string][]byte, author ed25519.PrivateKey) ([]byte, error) {
@@ -96,12 +116,7 @@ func Pack(spec function.Spec, files map[string][]byte, author ed25519.PrivateKey
 	if len(files) > maxFiles {
 		return nil, fmt.Errorf("pack %s: %d files, more than the %d a bundle may have", spec.Name, len(files), maxFiles)
 	}
-	h := Header{Format: Format, Spec: spec, Files: make(map[string]string, len(files))}
-	for name, content := range files {
-		sum := sha256.Sum256(content)
-		h.Files[name] = hex.EncodeToString(sum[:])
-	}
-	header, err := json.Marshal(h)
+	header, err := headerOf(spec, files)
 	if err != nil {
 		return nil, fmt.Errorf("pack %s: %w", spec.Name, err)
 	}

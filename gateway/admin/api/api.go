@@ -246,6 +246,29 @@ type QueueMessage struct {
 	Delay   time.Duration `json:"delay_ns,omitempty" minimum:"0" doc:"it is due so much later"`
 }
 
+// Recording is an invocation that was kept to be run again elsewhere.
+type Recording struct {
+	ID       string    `json:"id"`
+	Function string    `json:"function"`
+	Version  int       `json:"version"`
+	EventID  string    `json:"event_id"`
+	Subject  string    `json:"subject,omitempty"`
+	Time     time.Time `json:"time"`
+	Outcome  string    `json:"outcome"`
+	Error    string    `json:"error,omitempty"`
+	Fuel     uint64    `json:"fuel"`
+	Bytes    int64     `json:"bytes"`
+}
+
+// RecordOrder says what is to be recorded of a function.
+type RecordOrder struct {
+	// Failures leaves out invocations that succeed.
+	Failures bool `json:"failures,omitempty"`
+	// Count is how many are recorded, For how long it is tried at most.
+	Count int           `json:"count" minimum:"1" maximum:"64"`
+	For   time.Duration `json:"for_ns,omitempty" minimum:"0"`
+}
+
 // DeadLetter is an event that was given up, as lists show it.
 type DeadLetter struct {
 	ID       int64  `json:"id"`

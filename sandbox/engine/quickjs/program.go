@@ -1,7 +1,9 @@
 package quickjs
 
 import (
+	"crypto/sha256"
 	_ "embed" // for the glue
+	"encoding/hex"
 	"regexp"
 
 	reactor "github.com/aperturerobotics/go-quickjs-wasi-reactor"
@@ -46,3 +48,12 @@ type Program struct {
 type Exception struct{ Text string }
 
 func (e *Exception) Error() string { return e.Text }
+
+// GlueDigest names the JavaScript side of the border.
+func GlueDigest() string {
+	sum := sha256.New()
+	for _, part := range [][]byte{glue, web, compat} {
+		sum.Write(part)
+	}
+	return hex.EncodeToString(sum.Sum(nil)[:4])
+}

@@ -1,0 +1,59 @@
+package host
+
+import (
+	"time"
+
+	"github.com/headgate-io/headgate/sandbox/abi"
+)
+
+// Heard is what an invocation was told that another one of the same event would
+// not be told again, apart from the state.
+type Heard struct {
+	// Now is when it began, and Seed that of its random: zero and nil where
+	// nobody asked.
+	Now  time.Time
+	Seed []byte
+	// Remaining are the answers to remaining_ms, in order, and Fetches those to
+	// http_fetch; of invocations that are Recorded.
+	Remaining []int64
+	Fetches   []HeardFetch
+}
+
+// HeardFetch is one call of http_fetch.
+type HeardFetch struct {
+	Request []byte
+	Answer  []byte
+	Errno   abi.Errno
+	Reason  string
+}
+
+// maxRemaining bounds the answers that are kept.
+const maxRemaining = 4096
+
+// Heard tells it. It is valid until Reset.
+func (c *Calls) Heard() Heard {
+	h := Heard{Now: c.journal.now, Remaining: c.journal.remaining}
+	if c.journal.seeded {
+		h.Seed = c.journal.seed[:]
+	}
+	if !c.in.Recorded {
+		return h
+	}
+	for i := range c.fetches.journal[:c.fetches.made] {
+		f := &c.fetches.journal[i]
+		h.Fetches = append(h.Fetches, HeardFetch{Request: f.raw, Answer: f.answer, Errno: f.errno, Reason: f.reason})
+	}
+	return h
+}
+
+// heardRemaining answers remaining_ms.
+func (c *Calls) heardRemaining() int64 {
+	if c.in.Remaining != nil {
+		return c.in.Remaining()
+	}
+	left := c.remaining()
+	if c.in.Recorded && len(c.journal.remaining) < maxRemaining {
+		c.journal.remaining = append(c.journal.remaining, left)
+	}
+	return left
+}
