@@ -13,19 +13,22 @@ SITES    ?= 60
 MINUTES  ?= 30
 CROWD    ?= .
 
-.PHONY: help demo build cross test race conformance lint fmt fuzz bench load e2e crash power full-disk soak crowd test-guests test-arm64 check clean
+.PHONY: help engines demo build cross test race conformance lint fmt fuzz bench load e2e crash power full-disk soak crowd test-guests test-arm64 check clean
 
 help: ## Show the targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
+
+engines: ## Fetch the script engines that are embedded (needs npm); without them headgate refuses Python
+	@./sandbox/engine/micropython/fetch.sh
 
 demo: build ## Water a simulated field for a minute (HEADGATE_DEMO_SECONDS=n; 0 runs on)
 	@$(BUILD) -o bin/demo ./examples/irrigation/demo
 	@./bin/demo -headgate bin/headgate -project examples/irrigation
 
-build: ## Build bin/headgate for this machine
+build: engines ## Build bin/headgate for this machine
 	@$(BUILD) -o bin/headgate ./cmd/headgate
 
-cross: ## Build static binaries for the boards: arm64, armv7, armv6, amd64
+cross: engines ## Build static binaries for the boards: arm64, armv7, armv6, amd64
 	@./firmware-tests/cross.sh '$(GO)' '$(LDFLAGS)'
 
 test: ## Run the tests; Go is all they need
@@ -87,7 +90,7 @@ crowd: build ## Many clients, subscribers, subscriptions, retained messages and 
 	@$(BUILD) -o bin/crowd ./firmware-tests/crowd
 	@./bin/crowd -headgate bin/headgate -run '$(CROWD)'
 
-test-guests: ## Run the tests that need clang and wasi-libc; a missing toolchain fails
+test-guests: engines ## Run the tests that need clang, wasi-libc, node and the Python engine; a missing toolchain fails
 	HEADGATE_REQUIRE_TOOLCHAINS=1 $(GO) test -count=1 ./sandbox/... ./sdk/... ./examples/...
 
 test-arm64: ## Run the tests of sandbox, store and mqtt as arm64 under qemu-user
@@ -101,8 +104,8 @@ check: MINUTES = 0.5
 check: CROWD = clients|fan-out|10 000
 check: FUZZTIME = 2s
 check: export HEADGATE_DEMO_SECONDS ?= 30
-check: lint test race test-guests test-arm64 cross e2e crash power full-disk soak crowd fuzz demo ## All of it, as CI does
+check: engines lint test race test-guests test-arm64 cross e2e crash power full-disk soak crowd fuzz demo ## All of it, as CI does
 	@test -z "$$(git status --porcelain)" || { git status --short; echo 'the checks changed the tree'; exit 1; }
 
 clean: ## Remove what was built
-	rm -rf bin dist
+	rm -rf bin dist sandbox/engine/micropython/engine/*.gz sandbox/engine/micropython/npm/node_modules

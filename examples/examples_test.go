@@ -13,6 +13,7 @@ import (
 	"github.com/headgate-io/headgate/function"
 	"github.com/headgate-io/headgate/gateway/functest"
 	"github.com/headgate-io/headgate/sandbox"
+	"github.com/headgate-io/headgate/sandbox/engine/micropython"
 	"github.com/headgate-io/headgate/sdk/build"
 )
 
@@ -97,16 +98,19 @@ func runProject(t *testing.T, engine *sandbox.Engine, dir string) {
 	}
 }
 
-// built is the function ready to run. C needs clang.
+// built is the function ready to run. C needs clang, Python its engine.
 func built(t *testing.T, dir string, spec function.Spec) functest.Subject {
 	t.Helper()
 	if _, err := exec.LookPath("clang"); err != nil && spec.Language() == "c" && os.Getenv("HEADGATE_REQUIRE_TOOLCHAINS") == "" {
 		t.Skip("clang is not installed; set HEADGATE_REQUIRE_TOOLCHAINS=1 to make this a failure")
+	}
+	if spec.Language() == "python" && !micropython.Available() && os.Getenv("HEADGATE_REQUIRE_TOOLCHAINS") == "" {
+		t.Skip("the Python engine is not there: make engines; set HEADGATE_REQUIRE_TOOLCHAINS=1 to make this a failure")
 	}
 	a, err := build.Build(t.Context(), build.Request{Dir: dir, Main: spec.Main, Command: spec.Build})
 	if err != nil {
 		t.Fatal(err)
 	}
 	spec.Main = a.Main
-	return functest.Subject{Spec: spec, Code: a.Source}
+	return functest.Subject{Spec: spec, Code: a.Files}
 }

@@ -60,7 +60,7 @@ func BenchmarkCompileCached(b *testing.B) {
 				if err != nil {
 					b.Fatal(err)
 				}
-				m, err := e.Compile(b.Context(), sandbox.Code{Name: "f", Main: g.main, Source: g.source}, function.Limits{}, sandbox.Setup{})
+				m, err := e.Compile(b.Context(), sandbox.Code{Name: "f", Main: g.main, Files: map[string][]byte{g.main: g.source}}, function.Limits{}, sandbox.Setup{})
 				if err != nil {
 					b.Fatal(err)
 				}
@@ -92,11 +92,14 @@ type benchGuest struct {
 }
 
 func benchGuests(b *testing.B) []benchGuest {
+	needPython(b)
 	return []benchGuest{
 		{"wasm", "x.wasm", thresholdModule()},
 		{"c", "x.wasm", cGuest(b, "c/threshold.c")},
 		{"go", "x.wasm", goGuest(b, "go/threshold")},
 		{"javascript", "x.js", []byte(`export default (event, ctx) => { if (event.data.value > 25) ctx.publish("alarm/gw-17", {v: event.data.value}); }`)},
+		{"python", "x.py", []byte("def handle(event, ctx):\n  if event.data['value'] > 25:\n    ctx.publish('alarm/gw-17', {'v': event.data['value']})\n")},
+		{"python-empty", "x.py", []byte("def handle():\n  pass\n")},
 		{"javascript-empty", "x.js", []byte(`export default () => {}`)},
 	}
 }

@@ -57,8 +57,8 @@ type Engine struct {
 	// compiling serialises compilation: it is the hungriest thing the
 	// gateway does, and never urgent.
 	compiling sync.Mutex
-	script    *compiled // the JavaScript engine, once needed
-	summed    time.Time // the newest change when all machine code had checksums
+	scripts   map[*scriptKind]*scriptEngine // the script engines, once needed
+	summed    time.Time                     // the newest change when all machine code had checksums
 }
 
 // compiled is a module's machine code and what is known of it. The script
@@ -70,7 +70,7 @@ type compiled struct {
 
 // New opens an engine. Without a CacheDir nothing is kept between runs.
 func New(ctx context.Context, cfg Config) (*Engine, error) {
-	e := &Engine{log: cfg.Logger, cacheDir: cfg.CacheDir, interpreter: cfg.Interpreter || !compilerAvailable(), line: make(chan struct{}, 1)}
+	e := &Engine{log: cfg.Logger, cacheDir: cfg.CacheDir, interpreter: cfg.Interpreter || !compilerAvailable(), line: make(chan struct{}, 1), scripts: map[*scriptKind]*scriptEngine{}}
 	if e.log == nil {
 		e.log = slog.New(slog.DiscardHandler)
 	}
@@ -142,6 +142,11 @@ func (e *Engine) machineCodeDir() string  { return filepath.Join(e.cacheDir, "ma
 
 // Close ends the engine. Pools and modules must be closed before.
 func (e *Engine) Close(ctx context.Context) error {
+	for _, s := range e.scripts {
+		if s.base != nil {
+			s.base.close()
+		}
+	}
 	err := e.runtime.Close(ctx)
 	return errors.Join(err, e.cache.Close(ctx), e.pages.close())
 }
@@ -203,5 +208,5 @@ func (e *Engine) evictOne() bool {
 
 // digest names a module in the caches.
 func digest(source []byte, o instrument.Options) string {
-	return fmt.Sprintf("%x-%s-%t", sha256.Sum256(source), instrument.Version, o.GuardStack)
+	return fmt.Sprintf("%x-%s-%t-%d", sha256.Sum256(source), instrument.Version, o.GuardStack, o.MemoryPages)
 }

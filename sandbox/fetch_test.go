@@ -37,6 +37,7 @@ func TestFetchInEveryLanguage(t *testing.T) {
 			}
 			return "fetch.js", source
 		},
+		"python": func(t *testing.T) (string, []byte) { return "fetch.py", pythonGuest(t, "fetch.py") },
 	}
 	for name, guest := range guests {
 		t.Run(name, func(t *testing.T) {

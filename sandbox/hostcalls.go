@@ -4,14 +4,12 @@ import (
 	"context"
 	"fmt"
 	"math"
-	"strings"
 	"time"
 
 	"github.com/tetratelabs/wazero/api"
 
 	"github.com/headgate-io/headgate/function"
 	"github.com/headgate-io/headgate/sandbox/abi"
-	"github.com/headgate-io/headgate/sandbox/engine/quickjs"
 	"github.com/headgate-io/headgate/sandbox/instrument"
 )
 
@@ -177,24 +175,4 @@ func (h hostCall) giveString(s []uint64, dst, room uint64, value string, e abi.E
 	}
 	copy(h.bytes(dst, min(uint64(uint32(room)), uint64(len(value)))), value)
 	s[0] = uint64(uint32(len(value)))
-}
-
-// scriptCall serves a host call of a script, under the same rules.
-func (in *instance) scriptCall(op, ptr uint32) bool {
-	call, ok := quickjs.Call(op)
-	if !ok {
-		return false
-	}
-	in.burn(hostCallFuel)
-	in.calls.Enter(call)
-	in.abortIfAsked()
-	if strings.HasPrefix(call.Name, "kv_") {
-		in.burn(hostStateFuel)
-	}
-	in.js.HostCall(&in.ctx, in.calls, op, ptr)
-	in.abortIfAsked()
-	if strings.HasPrefix(call.Name, "kv_") || call.Name == "http_fetch" {
-		in.checkTime()
-	}
-	return true
 }

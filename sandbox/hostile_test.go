@@ -301,7 +301,7 @@ func TestRefusedModules(t *testing.T) {
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
-			m, err := e.Compile(t.Context(), sandbox.Code{Name: "f", Main: c.main, Source: c.source}, function.Limits{}, sandbox.Setup{})
+			m, err := e.Compile(t.Context(), sandbox.Code{Name: "f", Main: c.main, Files: map[string][]byte{c.main: c.source}}, function.Limits{}, sandbox.Setup{})
 			if err == nil {
 				_ = m.Close(t.Context())
 				t.Fatal("accepted")

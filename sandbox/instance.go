@@ -13,7 +13,7 @@ import (
 	"github.com/headgate-io/headgate/function"
 	"github.com/headgate-io/headgate/internal/fault"
 	"github.com/headgate-io/headgate/sandbox/abi"
-	"github.com/headgate-io/headgate/sandbox/engine/quickjs"
+	"github.com/headgate-io/headgate/sandbox/engine"
 	"github.com/headgate-io/headgate/sandbox/host"
 	"github.com/headgate-io/headgate/sandbox/instrument"
 )
@@ -29,8 +29,8 @@ type instance struct {
 	fuel, floor, stack api.MutableGlobal
 	globals            []api.MutableGlobal
 
-	handle api.Function   // of a native guest
-	js     *quickjs.Guest // of a script
+	handle api.Function // of a native guest
+	script engine.Guest // of a script
 
 	ctx      callContext
 	calls    *host.Calls
@@ -109,26 +109,40 @@ func (in *instance) findGlobals() error {
 	return missing
 }
 
+// values are the guest's mutable globals.
+func (in *instance) values() []uint64 {
+	values := make([]uint64, len(in.globals))
+	for i, g := range in.globals {
+		values[i] = g.Get()
+	}
+	return values
+}
+
 // boot makes an instance from scratch and initialises it.
 func (m *Module) boot(ctx context.Context) (*instance, error) {
-	in, err := m.instantiate(ctx, nil)
+	var base *image
+	if m.script != nil {
+		base = m.script.engine.base
+	}
+	in, err := m.instantiate(ctx, base)
 	if err != nil {
 		return nil, err
 	}
-	if err := in.initialise(ctx); err != nil {
+	in.img = nil // it is no clean state yet
+	if err := in.initialiseWith(ctx, in.runInit); err != nil {
 		in.close()
 		return nil, err
 	}
 	return in, nil
 }
 
-// initialise runs the start function, _initialize and headgate_init (of a
-// script: its top level), with fuel and a deadline.
-func (in *instance) initialise(ctx context.Context) error {
+// initialiseWith runs what comes before the first event with fuel and a
+// deadline.
+func (in *instance) initialiseWith(ctx context.Context, run func() error) error {
 	var calls host.Calls
 	calls.ResetInit(in.module.grant)
 	in.begin(ctx, &calls, initFuel, time.Now().Add(initTimeout))
-	err := in.runInit()
+	err := run()
 	in.calls = nil
 	calls.Finish()
 	if in.module.setup.Log != nil {
@@ -139,6 +153,8 @@ func (in *instance) initialise(ctx context.Context) error {
 	return err
 }
 
+// runInit runs the start function, _initialize and headgate_init; of a script,
+// its top level.
 func (in *instance) runInit() error {
 	steps := []string{instrument.StartExport, abi.ExportInitialize, abi.ExportInit}
 	if in.module.script != nil {
@@ -161,21 +177,8 @@ func (in *instance) runInit() error {
 	if in.module.script == nil {
 		return in.bind(nil)
 	}
-	_, err := quickjs.Boot(&in.ctx, in.mod, *in.module.script, in)
-	if err == nil {
-		return nil
-	}
-	var thrown *quickjs.Exception
-	if errors.As(err, &thrown) {
-		return thrown
-	}
-	_, reason, _ := in.explain(err)
-	return errors.New(reason)
+	return in.loadScript()
 }
-
-// SetScript takes the guest of a script that is being loaded, for the calls
-// that loading it makes.
-func (in *instance) SetScript(g *quickjs.Guest) { in.js = g }
 
 // lastWords is what a guest wrote to standard error before it ended.
 func (in *instance) lastWords() string {
@@ -189,9 +192,9 @@ func (in *instance) lastWords() string {
 }
 
 // bind finds the entry points.
-func (in *instance) bind(booted *quickjs.State) error {
+func (in *instance) bind(booted engine.State) error {
 	if in.module.script != nil {
-		in.js = booted.Bind(in.mod)
+		in.script = booted.Bind(in.mod)
 		return nil
 	}
 	if in.handle = in.mod.ExportedFunction(abi.ExportHandle); in.handle == nil {
@@ -222,8 +225,8 @@ func (in *instance) run(ctx context.Context, calls *host.Calls) (r function.Resu
 	in.begin(ctx, calls, fuel, deadline)
 	var err error
 	failed := false
-	if in.js != nil {
-		err = in.js.Handle(&in.ctx, calls.Failure)
+	if in.script != nil {
+		err = in.script.Handle(&in.ctx, calls.Failure)
 	} else {
 		in.results[0] = 0
 		err = in.handle.CallWithStack(&in.ctx, in.results[:])
@@ -283,12 +286,12 @@ func (in *instance) explain(err error) (o function.Outcome, text string, fit boo
 		}
 		return s.outcome, s.reason, true
 	}
-	var thrown *quickjs.Exception
+	var thrown *engine.Exception
 	if errors.As(err, &thrown) {
 		return in.orMemory(function.Failed), in.orMemoryText(thrown.Error()), true
 	}
-	if in.js != nil && in.js.Overflowed() {
-		return function.OutOfStack, fmt.Sprintf("out of stack: calls nest deeper than %d KiB of stack allow", quickjs.StackBytes>>10), false
+	if in.script != nil && in.script.Overflowed() {
+		return function.OutOfStack, fmt.Sprintf("out of stack: calls nest deeper than %d KiB of stack allow", in.module.script.kind.stackBytes>>10), false
 	}
 	if int32(uint32(in.stack.Get())) < 0 {
 		return function.OutOfStack, fmt.Sprintf("out of stack: calls nest deeper than %d KiB of stack allow: %s", in.module.stackWeight()>>10, trapText(err)), false

@@ -35,7 +35,7 @@ func built(t testing.TB, main string) []byte {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return a.Source
+	return a.Files[a.Main]
 }
 
 const counterScript = `
@@ -48,6 +48,21 @@ export default (event) => {
   return counter + globalThis.leak - 1;
 };`
 
+const counterPython = `
+import headgate
+headgate.leak = counter = 0
+def handle(event, ctx):
+    global counter
+    counter += 1
+    headgate.leak += 1
+    open("counter.py").read(5)
+    if event.text() == "trap":
+        a = []
+        while True: a.append([a] * 4096)
+    if event.text() == "fail": raise ValueError("asked to fail")
+    return counter + headgate.leak - 1
+`
+
 // TestCleanStateInEveryLanguage shows promise 3: a counter that the guest
 // keeps is 1 on every call, after a failure and a trap too, and the same call
 // costs the same fuel on call 1 and call 1000.
@@ -59,6 +74,7 @@ func TestCleanStateInEveryLanguage(t *testing.T) {
 	}{
 		{"go", "counter.wasm", func(t testing.TB) []byte { return goGuest(t, "go/counter") }},
 		{"javascript", "counter.js", func(testing.TB) []byte { return []byte(counterScript) }},
+		{"python", "counter.py", func(t testing.TB) []byte { needPython(t); return []byte(counterPython) }},
 		{"c", "counter.wasm", func(t testing.TB) []byte { return cGuest(t, "c/counter.c") }},
 	}
 	for _, g := range guests {

@@ -1,10 +1,11 @@
 package sandbox
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"path/filepath"
+	"path"
 	"slices"
 	"strings"
 	"sync"
@@ -16,7 +17,7 @@ import (
 
 	"github.com/headgate-io/headgate/function"
 	"github.com/headgate-io/headgate/sandbox/abi"
-	"github.com/headgate-io/headgate/sandbox/engine/quickjs"
+	"github.com/headgate-io/headgate/sandbox/engine"
 	"github.com/headgate-io/headgate/sandbox/host"
 	"github.com/headgate-io/headgate/sandbox/instrument"
 )
@@ -25,9 +26,11 @@ import (
 type Code struct {
 	// Name is the function's name, for messages.
 	Name string
-	// Main is the file's name; its extension (.wasm, .js, .mjs) decides the kind.
-	Main   string
-	Source []byte
+	// Main is the file's name; its extension (.wasm, .js, .mjs, .py) decides
+	// the kind.
+	Main string
+	// Files are the function's files by their name, Main among them.
+	Files map[string][]byte
 }
 
 // Setup is what a function's headgate_init may see.
@@ -47,14 +50,14 @@ type Module struct {
 	setup  Setup
 	grant  *host.Grant // of headgate_init
 	code   *compiled
-	owned  bool // code is this module's alone
-	script *quickjs.Program
+	owned  bool    // code is this module's alone
+	script *script // nil of a native guest
 
 	// mu guards the clean state. It is held while an image is made, so that
 	// callers who need one at once make it once.
 	mu     sync.Mutex
 	img    *image
-	booted *quickjs.State // where the script engine left things in img
+	booted engine.State // where the script engine left things in img
 	// instances counts the users of img; it rises under mu only.
 	instances atomic.Int64
 	// memory is what the linear memories of all instances take.
@@ -84,7 +87,7 @@ func (e *Engine) Compile(ctx context.Context, code Code, limits function.Limits,
 	return m, nil
 }
 
-// stackWeight is how deep the module's calls may nest. The script engine
+// stackWeight is how deep the module's calls may nest. A script engine
 // nests several of its own for one of a script's, and has a guarded stack of
 // its own besides.
 func (m *Module) stackWeight() uint32 {
@@ -95,17 +98,28 @@ func (m *Module) stackWeight() uint32 {
 }
 
 func (m *Module) compile(ctx context.Context, code Code) (err error) {
-	switch ext := strings.ToLower(filepath.Ext(code.Main)); {
-	case ext == ".js" || ext == ".mjs":
-		m.script = &quickjs.Program{File: filepath.Base(code.Main), Source: code.Source}
-		m.code, err = m.engine.scriptEngine(ctx)
-		return err
-	case ext == ".wasm" || strings.HasPrefix(string(code.Source), "\x00asm"):
+	source, ok := code.Files[code.Main]
+	if !ok {
+		return errors.New("it is not among the function's files")
+	}
+	ext := strings.ToLower(path.Ext(code.Main))
+	switch kind := scriptKinds[ext]; {
+	case kind != nil:
+		m.script, err = newScript(kind, code, m.limits)
+		if err != nil {
+			return err
+		}
+		if m.script.engine, err = m.engine.scriptEngine(ctx, kind); err != nil {
+			return err
+		}
+		m.code = m.script.engine.compiled
+		return nil
+	case ext == ".wasm" || bytes.HasPrefix(source, []byte("\x00asm")):
 		m.owned = true
-		m.code, err = m.engine.compileNative(ctx, code.Source, m.limits)
+		m.code, err = m.engine.compileNative(ctx, source, m.limits)
 		return err
 	default:
-		return fmt.Errorf("cannot tell what %q is: a function is a .wasm module or a .js script (sources of other languages are built to .wasm first)", ext)
+		return fmt.Errorf("cannot tell what %q is: a function is a .wasm module, or a .js or .py script (sources of other languages are built to .wasm first)", ext)
 	}
 }
 
@@ -119,19 +133,6 @@ func (e *Engine) compileNative(ctx context.Context, source []byte, limits functi
 		return nil, errors.Join(err, c.code.Close(ctx))
 	}
 	return c, nil
-}
-
-// scriptEngine returns the shared JavaScript engine, compiled at first use.
-// The caller holds compiling.
-func (e *Engine) scriptEngine(ctx context.Context) (*compiled, error) {
-	if e.script == nil {
-		c, err := e.compileWasm(ctx, quickjs.Wasm(), instrument.Options{GuardStack: true})
-		if err != nil {
-			return nil, fmt.Errorf("compile the JavaScript engine: %w", err)
-		}
-		e.script = c
-	}
-	return e.script, nil
 }
 
 // compileWasm validates, instruments and compiles a module.
@@ -314,11 +315,7 @@ func (m *Module) newInstance(ctx context.Context) (in *instance, fresh bool, err
 // snapshot takes the image of a booted instance and hands it the image. The
 // caller holds mu.
 func (m *Module) snapshot(in *instance) error {
-	values := make([]uint64, len(in.globals))
-	for i, g := range in.globals {
-		values[i] = g.Get()
-	}
-	img, err := newImage(m.engine, in.mem, values)
+	img, err := newImage(m.engine, in.mem, in.values())
 	if err != nil {
 		in.close()
 		return err
@@ -330,8 +327,8 @@ func (m *Module) snapshot(in *instance) error {
 	}
 	m.img, in.img = img, img
 	m.instances.Add(1)
-	if in.js != nil {
-		m.booted = in.js.State()
+	if in.script != nil {
+		m.booted = in.script.State()
 	}
 	return nil
 }

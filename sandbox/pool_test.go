@@ -127,7 +127,7 @@ func TestScalesToZero(t *testing.T) {
 // TestCloseWaits: Close refuses new calls and waits for the running one.
 func TestCloseWaits(t *testing.T) {
 	e := testEngine(t, sandbox.Config{})
-	m, err := e.Compile(t.Context(), sandbox.Code{Name: "f", Main: "f.wasm", Source: sleeper(1)}, function.Limits{}, sandbox.Setup{})
+	m, err := e.Compile(t.Context(), sandbox.Code{Name: "f", Main: "f.wasm", Files: map[string][]byte{"f.wasm": sleeper(1)}}, function.Limits{}, sandbox.Setup{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -21,11 +21,11 @@ func testEngine(t testing.TB, cfg sandbox.Config) *sandbox.Engine {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		if used := e.Stats().MemoryBytes; used != 0 {
-			t.Errorf("%d bytes of the budget are still taken at the end", used)
-		}
 		if err := e.Close(context.Background()); err != nil {
 			t.Error(err)
+		}
+		if used := e.Stats().MemoryBytes; used != 0 {
+			t.Errorf("%d bytes of the budget are still taken at the end", used)
 		}
 	})
 	return e
@@ -51,8 +51,13 @@ type testOptions struct {
 
 func load(t testing.TB, e *sandbox.Engine, main string, source []byte, o testOptions) *unit {
 	t.Helper()
+	return loadFiles(t, e, main, map[string][]byte{main: source}, o)
+}
+
+func loadFiles(t testing.TB, e *sandbox.Engine, main string, files map[string][]byte, o testOptions) *unit {
+	t.Helper()
 	ctx := context.Background()
-	m, err := e.Compile(ctx, sandbox.Code{Name: "test", Main: main, Source: source}, o.limits, sandbox.Setup{Config: o.config})
+	m, err := e.Compile(ctx, sandbox.Code{Name: "test", Main: main, Files: files}, o.limits, sandbox.Setup{Config: o.config})
 	if err != nil {
 		t.Fatal(err)
 	}

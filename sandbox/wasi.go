@@ -9,6 +9,7 @@ import (
 	"github.com/tetratelabs/wazero/api"
 
 	"github.com/headgate-io/headgate/function"
+	"github.com/headgate-io/headgate/sandbox/engine"
 	"github.com/headgate-io/headgate/sandbox/engine/quickjs"
 	"github.com/headgate-io/headgate/sandbox/host"
 )
@@ -58,7 +59,7 @@ var wasiCalls = []wasiCall{
 	{"clock_time_get", types("ili"), wasiClockTime},
 	{"fd_advise", types("illi"), nil},
 	{"fd_allocate", types("ill"), nil},
-	{"fd_close", types("i"), nil},
+	{"fd_close", types("i"), wasiClose},
 	{"fd_datasync", types("i"), nil},
 	{"fd_fdstat_get", types("ii"), wasiFdstat},
 	{"fd_fdstat_set_flags", types("ii"), wasiStdioOnly},
@@ -73,7 +74,7 @@ var wasiCalls = []wasiCall{
 	{"fd_read", types("iiii"), wasiRead},
 	{"fd_readdir", types("iiili"), nil},
 	{"fd_renumber", types("ii"), nil},
-	{"fd_seek", types("ilii"), nil},
+	{"fd_seek", types("ilii"), wasiSeek},
 	{"fd_sync", types("i"), nil},
 	{"fd_tell", types("ii"), nil},
 	{"fd_write", types("iiii"), wasiWrite},
@@ -196,23 +197,70 @@ func (in *instance) eachBuffer(list, count uint64, visit func([]byte) bool) bool
 	return true
 }
 
-// wasiRead finds the end of standard input at once. Of a script it is the
-// way to the host: the engine's read(2) reaches it with the call's number as
-// the descriptor, and the buffer of the glue.
+// wasiRead finds the end of standard input at once, and reads the files of a
+// script. Of JavaScript it is the way to the host: the engine's read(2)
+// reaches it with the call's number as the descriptor, and the buffer of the
+// glue.
 func wasiRead(in *instance, s []uint64) uint32 {
 	n := uint32(0)
-	if uint32(s[0]) != 0 {
-		v, ok := in.linear.Read(uint32(s[1]), 8)
-		if !ok {
-			return wasiFault
-		}
-		n = binary.LittleEndian.Uint32(v[4:])
-		if in.js == nil || n != quickjs.BufferBytes || !in.scriptCall(uint32(s[0]), binary.LittleEndian.Uint32(v)) {
-			return wasiBadf
+	if fd := uint32(s[0]); fd != 0 {
+		ok := false
+		if n, ok = in.readFile(fd, s[1], s[2]); !ok {
+			v, readable := in.linear.Read(uint32(s[1]), 8)
+			if !readable {
+				return wasiFault
+			}
+			n = binary.LittleEndian.Uint32(v[4:])
+			if n != quickjs.BufferBytes || !in.scriptCall(fd, binary.LittleEndian.Uint32(v)) {
+				return wasiBadf
+			}
 		}
 	}
 	if !in.linear.WriteUint32Le(uint32(s[3]), n) {
 		return wasiFault
+	}
+	return wasiOK
+}
+
+// readFile reads an open file of a script into the buffers of a list; ok is
+// false when it is none.
+func (in *instance) readFile(fd uint32, list, count uint64) (total uint32, ok bool) {
+	files, ok := in.script.(engine.FileReader)
+	if !ok {
+		return 0, false
+	}
+	if _, ok = files.SeekFile(fd, 0, seekCurrent); !ok {
+		return 0, false
+	}
+	ok = in.eachBuffer(list, count, func(b []byte) bool {
+		n, _ := files.ReadFile(fd, b)
+		total += uint32(n)
+		return n == len(b)
+	})
+	return total, ok
+}
+
+// seekCurrent is the whence that counts from where the file is.
+const seekCurrent = 1
+
+func wasiSeek(in *instance, s []uint64) uint32 {
+	files, ok := in.script.(engine.FileReader)
+	if !ok {
+		return wasiBadf
+	}
+	at, ok := files.SeekFile(uint32(s[0]), int64(s[1]), uint32(s[2]))
+	if !ok {
+		return wasiBadf
+	}
+	if !in.linear.WriteUint64Le(uint32(s[3]), uint64(at)) {
+		return wasiFault
+	}
+	return wasiOK
+}
+
+func wasiClose(in *instance, s []uint64) uint32 {
+	if files, ok := in.script.(engine.FileReader); !ok || !files.CloseFile(uint32(s[0])) {
+		return wasiBadf
 	}
 	return wasiOK
 }

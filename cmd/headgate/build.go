@@ -55,7 +55,7 @@ func (a *app) build(ctx context.Context, p *project, out string) (err error) {
 		if err != nil {
 			return err
 		}
-		if err := tryLoad(ctx, engine, &spec, files[spec.Main]); err != nil {
+		if err := tryLoad(ctx, engine, &spec, files); err != nil {
 			return err
 		}
 		raw, err := bundle.Pack(spec, files, key)
@@ -78,12 +78,12 @@ func (a *app) build(ctx context.Context, p *project, out string) (err error) {
 }
 
 // tryLoad does with a function what a gateway does before it takes it.
-func tryLoad(ctx context.Context, engine *sandbox.Engine, spec *function.Spec, code []byte) error {
+func tryLoad(ctx context.Context, engine *sandbox.Engine, spec *function.Spec, files map[string][]byte) error {
 	config, err := spec.ConfigJSON()
 	if err != nil {
 		return err
 	}
-	m, err := engine.Compile(ctx, sandbox.Code{Name: spec.Name, Main: spec.Main, Source: code}, spec.Limits, sandbox.Setup{Config: config})
+	m, err := engine.Compile(ctx, sandbox.Code{Name: spec.Name, Main: spec.Main, Files: files}, spec.Limits, sandbox.Setup{Config: config})
 	if err != nil {
 		return err
 	}

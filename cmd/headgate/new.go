@@ -31,11 +31,12 @@ type language struct {
 
 var languages = map[string]language{
 	"javascript": {folder: "javascript", main: func(name string) string { return name + ".js" }},
+	"python":     {folder: "python", main: func(name string) string { return strings.ReplaceAll(name, "-", "_") + ".py" }},
 	"c":          {folder: "c", main: func(name string) string { return name + ".c" }},
 	"go":         {folder: "go", main: func(string) string { return "main.go" }, more: []string{"go.mod"}},
 }
 
-var languageAliases = map[string]string{"js": "javascript", "golang": "go"}
+var languageAliases = map[string]string{"js": "javascript", "py": "python", "golang": "go"}
 
 func (a *app) newCommand() *cobra.Command {
 	var lang string

@@ -95,5 +95,5 @@ func (p *project) build(ctx context.Context, name string) (function.Spec, map[st
 		return spec, nil, p.manifest.Fault(err.Error(), "functions", name, "main")
 	}
 	spec.Source, spec.Main, spec.Build = spec.Main, out.Main, ""
-	return spec, map[string][]byte{spec.Main: out.Source}, nil
+	return spec, out.Files, nil
 }

@@ -17,6 +17,7 @@ import (
 
 	"github.com/headgate-io/headgate/gateway/admin/client"
 	"github.com/headgate-io/headgate/internal/testca"
+	"github.com/headgate-io/headgate/sandbox/engine/micropython"
 )
 
 func TestMain(m *testing.M) {
@@ -38,6 +39,13 @@ func TestScripts(t *testing.T) {
 				e.Setenv(name, os.Getenv(name))
 			}
 			return nil
+		},
+		// [python] is true where the Python engine is built in.
+		Condition: func(cond string) (bool, error) {
+			if cond != "python" {
+				return false, fmt.Errorf("unknown condition %q", cond)
+			}
+			return micropython.Available(), nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){"ready": ready, "eventually": eventually, "status": status, "issue": issue, "remember": remember, "hangup": hangup},
 	})

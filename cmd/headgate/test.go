@@ -61,7 +61,7 @@ func (a *app) test(ctx context.Context, dir string) (err error) {
 			if err != nil {
 				return err
 			}
-			s = functest.Subject{Spec: spec, Code: files[spec.Main]}
+			s = functest.Subject{Spec: spec, Code: files}
 			subjects[c.Function] = s
 		}
 		r, err := functest.Run(ctx, engine, s, c)

@@ -20,10 +20,10 @@ import (
 	"github.com/headgate-io/headgate/sandbox/host"
 )
 
-// Subject is a function under test: its spec and its built code.
+// Subject is a function under test: its spec and its built files.
 type Subject struct {
 	Spec function.Spec
-	Code []byte
+	Code map[string][]byte
 }
 
 // Report is what became of one case.
@@ -152,7 +152,7 @@ func (s testSecrets) Secret(name string) ([]byte, bool, error) {
 	return []byte(v), ok, nil
 }
 
-func invoke(ctx context.Context, engine *sandbox.Engine, spec *function.Spec, code []byte, in host.Invocation, secrets map[string]string, r *Report) (*host.Calls, error) {
+func invoke(ctx context.Context, engine *sandbox.Engine, spec *function.Spec, files map[string][]byte, in host.Invocation, secrets map[string]string, r *Report) (*host.Calls, error) {
 	g, err := grant.New(spec)
 	if err != nil {
 		return nil, err
@@ -161,7 +161,7 @@ func invoke(ctx context.Context, engine *sandbox.Engine, spec *function.Spec, co
 	if err != nil {
 		return nil, err
 	}
-	module, err := engine.Compile(ctx, sandbox.Code{Name: spec.Name, Main: spec.Main, Source: code}, spec.Limits, sandbox.Setup{Config: config})
+	module, err := engine.Compile(ctx, sandbox.Code{Name: spec.Name, Main: spec.Main, Files: files}, spec.Limits, sandbox.Setup{Config: config})
 	if err != nil {
 		return nil, err
 	}

@@ -108,7 +108,7 @@ func TestMain(m *testing.M) {
 }
 
 func code(source string) sandbox.Code {
-	return sandbox.Code{Name: spec.Name, Main: spec.Main, Source: []byte(source)}
+	return sandbox.Code{Name: spec.Name, Main: spec.Main, Files: map[string][]byte{spec.Main: []byte(source)}}
 }
 
 // record runs the script once on data, listened to.

@@ -39,10 +39,14 @@ type Options struct {
 	// deep would overwrite it: every write of the stack pointer, which must be
 	// global 0, is checked against LowExport.
 	GuardStack bool
+	// MemoryPages is the memory that the module starts with instead of what it
+	// asks for; 0 leaves that as it is. The module must be one that grows its
+	// memory by itself.
+	MemoryPages uint32
 }
 
 // Version changes whenever the same original is rewritten differently.
-const Version = "4"
+const Version = "5"
 
 // LongBytes is the longest piece of memory that is filled or copied without a
 // look at the clock. Small boards move about a gigabyte in a second.
@@ -97,6 +101,9 @@ func Instrument(wasm []byte, o Options, validate func([]byte) error) ([]byte, *R
 		return nil, nil, faultf("global 0", "is not a stack pointer")
 	}
 	rw.guard = o.GuardStack
+	if o.MemoryPages > 0 {
+		rw.startWith(o.MemoryPages)
+	}
 	out, err := rw.rewrite()
 	if err != nil {
 		return nil, nil, err

@@ -145,6 +145,13 @@ func (rw *rewriter) rewrite() ([]byte, error) {
 	return out, nil
 }
 
+// startWith replaces the memory section by one of pages at the start, without
+// a bound of its own.
+func (rw *rewriter) startWith(pages uint32) {
+	rw.m.memoryMin = pages
+	rw.m.sections[secMemory] = appendU32([]byte{1, 0}, pages)
+}
+
 func appendSection(out []byte, id byte, body []byte) []byte {
 	return append(appendU32(append(out, id), uint32(len(body))), body...)
 }

@@ -1,6 +1,7 @@
 // Package build makes the file that is deployed of a function's source: C and
-// Go are compiled to WebAssembly, JavaScript and finished modules are taken as
-// they are, and a manifest's own build command is run first.
+// Go are compiled to WebAssembly, JavaScript and Python are taken as they are,
+// with the files that they import, and so are finished modules; a manifest's own
+// build command is run first.
 package build
 
 import (
@@ -22,7 +23,7 @@ import (
 type Request struct {
 	// Dir is the project's directory; relative names start there.
 	Dir string
-	// Main is the manifest's main: a .js or .wasm file, or a source that is
+	// Main is the manifest's main: a .js, .py or .wasm file, or a source that is
 	// compiled: a .c file, a .go file, or a directory with a Go package.
 	Main string
 	// Command is the manifest's build command; it runs in Dir, by the shell,
@@ -33,8 +34,9 @@ type Request struct {
 // Artifact is what is deployed.
 type Artifact struct {
 	// Main is the file's name, whose extension says what it is.
-	Main   string
-	Source []byte
+	Main string
+	// Files are all files of the function by their name, Main among them.
+	Files map[string][]byte
 	// Log is what the tools printed.
 	Log string
 }
@@ -67,10 +69,12 @@ func Build(ctx context.Context, r Request) (*Artifact, error) {
 		a, err = compile(ctx, path, info.IsDir(), goCommand)
 	case ext == ".c":
 		a, err = compile(ctx, path, false, cCommand)
-	case ext == ".js" || ext == ".mjs" || ext == ".wasm":
+	case ext == ".wasm":
 		a, err = read(path)
+	case ext == ".js" || ext == ".mjs" || ext == ".py":
+		a, err = collect(r.Dir, r.Main)
 	default:
-		return nil, fmt.Errorf("main %s: cannot tell how to build it: name a .js, .wasm, .c or .go file or a directory with a Go package, or give a build command", r.Main)
+		return nil, fmt.Errorf("main %s: cannot tell how to build it: name a .js, .py, .wasm, .c or .go file or a directory with a Go package, or give a build command", r.Main)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("build %s: %w", r.Main, err)
@@ -91,7 +95,7 @@ func read(path string) (*Artifact, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Artifact{Main: filepath.Base(path), Source: source}, nil
+	return &Artifact{Main: filepath.Base(path), Files: map[string][]byte{filepath.Base(path): source}}, nil
 }
 
 // command is one compiler call.

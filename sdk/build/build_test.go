@@ -40,8 +40,8 @@ func TestGoOutsideTheRepository(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if !strings.HasSuffix(a.Main, ".wasm") || !strings.HasPrefix(string(a.Source), "\x00asm") {
-			t.Errorf("%s: %d bytes", a.Main, len(a.Source))
+		if !strings.HasSuffix(a.Main, ".wasm") || !strings.HasPrefix(string(a.Files[a.Main]), "\x00asm") {
+			t.Errorf("%s: %d bytes", a.Main, len(a.Files[a.Main]))
 		}
 	}
 	if mod, err := os.ReadFile(filepath.Join(dir, "go.mod")); err != nil || strings.Contains(string(mod), "replace") {
@@ -72,7 +72,7 @@ func TestScriptAndCommand(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if a.Main != "out.js" || string(a.Source) != "export default () => 1" || a.Log != "copied\n" {
+	if a.Main != "out.js" || string(a.Files[a.Main]) != "export default () => 1" || a.Log != "copied\n" {
 		t.Errorf("%+v", a)
 	}
 }

@@ -4,9 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"path"
+	"slices"
 	"strings"
 
 	"github.com/tetratelabs/wazero/api"
+
+	"github.com/headgate-io/headgate/sandbox/engine"
 )
 
 // Flags of JS_Eval.
@@ -78,11 +83,18 @@ func bindFunctions(mod api.Module) functions {
 	}
 }
 
+var (
+	_ engine.Guest = (*Guest)(nil)
+	_ engine.State = (*State)(nil)
+)
+
 // State returns where things lie, for instances made from the same image.
-func (g *Guest) State() *State { return g.state }
+func (g *Guest) State() engine.State { return g.state }
 
 // Bind makes the Guest of an instance that starts from the clean state.
-func (s *State) Bind(mod api.Module) *Guest {
+func (s *State) Bind(mod api.Module) engine.Guest { return s.bind(mod) }
+
+func (s *State) bind(mod api.Module) *Guest {
 	g := &Guest{state: s, mod: mod, nested: bindFunctions(mod)}
 	g.outer.call, g.outer.pending = mod.ExportedFunction("JS_Call"), mod.ExportedFunction("JS_ExecutePendingJob")
 	g.sp, _ = mod.ExportedGlobal(stackGlobal).(api.MutableGlobal)
@@ -139,14 +151,11 @@ func (b *booter) bytes(data []byte) uint64 {
 	return p
 }
 
-var errNoMemory = &Exception{"out of memory while the script was loaded: raise limits.memory"}
-
-// Linker lets the sandbox reach a guest that is still booting.
-type Linker interface{ SetScript(*Guest) }
+var errNoMemory = &engine.Exception{Text: "out of memory while the script was loaded: raise limits.memory"}
 
 // Boot starts the engine in a fresh instance and evaluates the script. link
 // is told the guest before the first call to the host.
-func Boot(ctx context.Context, mod api.Module, p Program, link Linker) (*Guest, error) {
+func Boot(ctx context.Context, mod api.Module, p engine.Program, link func(engine.Guest)) error {
 	b := &booter{ctx: ctx, mod: mod}
 	s := &State{low: b.moveStack(), scratch: uint32(b.call("malloc", 64))}
 	s.runtime = uint32(b.call("JS_NewRuntime"))
@@ -158,11 +167,11 @@ func Boot(ctx context.Context, mod api.Module, p Program, link Linker) (*Guest, 
 	}
 	b.call("js_init_module_os", uint64(s.context), b.bytes([]byte("headgate:os")))
 	if b.err != nil {
-		return nil, b.err
+		return b.err
 	}
-	b.guest = s.Bind(mod)
-	link.SetScript(b.guest)
-	return b.guest, b.load(s, p)
+	b.guest = s.bind(mod)
+	link(b.guest)
+	return b.load(s, p)
 }
 
 // moveStack gives the engine a larger stack on its own heap.
@@ -188,25 +197,28 @@ func (b *booter) moveStack() uint32 {
 
 // load evaluates the glue, which asks for the arguments' array first, then
 // the script.
-func (b *booter) load(s *State, p Program) error {
+func (b *booter) load(s *State, p engine.Program) error {
 	c := uint64(s.context)
-	if err := b.evaluate(s, "headgate:glue", glue, func(uint64) {}); err != nil {
+	glueModule, err := b.compile(s, "headgate:glue", glue)
+	if err == nil {
+		_, err = b.evaluate(s, "headgate:glue", glueModule)
+	}
+	if err != nil {
 		return err
 	}
-	for _, x := range extensions {
-		if !x.named.Match(p.Source) {
-			continue
-		}
-		if err := b.evaluate(s, x.file, x.source, func(uint64) {}); err != nil {
-			return err
-		}
+	if err := b.loadExtensions(s, p); err != nil {
+		return err
 	}
 	hub := b.property(c, b.call("JS_GetGlobalObject", c), "__headgate")
 	s.args = b.property(c, hub, "args")
 	s.run, s.finish = b.property(c, hub, "run"), b.property(c, hub, "finish")
 	adopt := b.property(c, hub, "adopt")
-	var exports uint64
-	if err := b.evaluate(s, p.File, p.Source, func(ns uint64) { exports = ns }); err != nil {
+	mod, err := b.compileFile(s, p, p.Main, nil)
+	if err != nil {
+		return err
+	}
+	exports, err := b.evaluate(s, p.Main, mod)
+	if err != nil {
 		return err
 	}
 	m := b.mod.Memory()
@@ -215,13 +227,31 @@ func (b *booter) load(s *State, p Program) error {
 	}
 	r := b.call("JS_Call", c, adopt, undefined, 1, uint64(s.scratch))
 	if b.err == nil && tag(r) == tagException {
-		return b.thrown(s, p.File)
+		return b.thrown(s, p.Main)
 	}
 	// What loading left behind goes now. The engine's own threshold is below
 	// what a loaded script holds, so it would look for garbage in every event.
 	b.call("JS_RunGC", uint64(s.runtime))
 	b.call("JS_SetGCThreshold", uint64(s.runtime), gcThreshold)
 	return b.err
+}
+
+// loadExtensions evaluates the parts of the glue that the files name.
+func (b *booter) loadExtensions(s *State, p engine.Program) error {
+	for _, x := range extensions {
+		named := func(file string) bool { return path.Ext(file) != ".json" && x.named.Match(p.Files[file]) }
+		if !slices.ContainsFunc(slices.Collect(maps.Keys(p.Files)), named) {
+			continue
+		}
+		mod, err := b.compile(s, x.file, x.source)
+		if err == nil {
+			_, err = b.evaluate(s, x.file, mod)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (b *booter) property(c, object uint64, name string) uint64 {
@@ -231,20 +261,26 @@ func (b *booter) property(c, object uint64, name string) uint64 {
 	return v
 }
 
-// evaluate runs source as a module, top-level await included, and hands its
-// namespace to use.
-func (b *booter) evaluate(s *State, file string, source []byte, use func(uint64)) error {
-	c := uint64(s.context)
+// compile makes a module of source, which must import only what was compiled
+// before it.
+func (b *booter) compile(s *State, file string, source []byte) (uint64, error) {
 	src, name := b.bytes(source), b.bytes([]byte(file))
-	mod := b.call("JS_Eval", c, src, uint64(len(source)), name, evalModule|evalCompile)
+	mod := b.call("JS_Eval", uint64(s.context), src, uint64(len(source)), name, evalModule|evalCompile)
 	b.call("free", src)
 	b.call("free", name)
 	if b.err == nil && tag(mod) == tagException {
-		return b.thrown(s, file)
+		return 0, b.thrown(s, file)
 	}
+	return mod, b.err
+}
+
+// evaluate runs a compiled module, top-level await included, and returns its
+// namespace.
+func (b *booter) evaluate(s *State, file string, mod uint64) (uint64, error) {
+	c := uint64(s.context)
 	promise := b.call("JS_EvalFunction", c, mod)
 	if b.err == nil && tag(promise) == tagException {
-		return b.thrown(s, file)
+		return 0, b.thrown(s, file)
 	}
 	if b.err == nil {
 		b.err = b.guest.runJobs(b.ctx)
@@ -252,14 +288,13 @@ func (b *booter) evaluate(s *State, file string, source []byte, use func(uint64)
 	const pending, rejected = 0, 2
 	switch state := int32(b.call("JS_PromiseState", c, promise)); {
 	case b.err != nil:
-		return b.err
+		return 0, b.err
 	case state == rejected:
-		return b.describe(s, b.call("JS_PromiseResult", c, promise), file)
+		return 0, b.describe(s, b.call("JS_PromiseResult", c, promise), file)
 	case state == pending:
-		return &Exception{file + ": a top-level await never settles"}
+		return 0, &engine.Exception{Text: file + ": a top-level await never settles"}
 	}
-	use(b.call("JS_GetModuleNamespace", c, uint64(uint32(mod))))
-	return b.err
+	return b.call("JS_GetModuleNamespace", c, uint64(uint32(mod))), b.err
 }
 
 func (b *booter) thrown(s *State, file string) error {
@@ -284,10 +319,7 @@ func (b *booter) describe(s *State, v uint64, file string) error {
 	if b.err != nil {
 		return b.err
 	}
-	if strings.Contains(text, "could not load module") {
-		text += " (a function is one file: bundle what it imports)"
-	}
-	return &Exception{text}
+	return &engine.Exception{Text: text}
 }
 
 func (b *booter) text(s *State, v uint64) string {

@@ -4,6 +4,8 @@ import (
 	"context"
 
 	"github.com/tetratelabs/wazero/api"
+
+	"github.com/headgate-io/headgate/sandbox/engine"
 )
 
 // Results of the glue's run and finish.
@@ -14,7 +16,7 @@ const (
 )
 
 // Handle runs the handler on the current event and drives its promises until
-// they settle. An error that the handler threw is an *Exception.
+// they settle. An error that the handler threw is an *engine.Exception.
 func (g *Guest) Handle(ctx context.Context, failure func() string) error {
 	status, err := g.enter(ctx, g.state.run)
 	if err != nil {
@@ -31,7 +33,7 @@ func (g *Guest) Handle(ctx context.Context, failure func() string) error {
 		}
 	}
 	if status != runDone {
-		return &Exception{failure()}
+		return &engine.Exception{Text: failure()}
 	}
 	return nil
 }
@@ -44,7 +46,7 @@ func (g *Guest) enter(ctx context.Context, f uint64) (int32, error) {
 	}
 	v := g.stack[0]
 	if tag(v) == tagException {
-		return 0, &Exception{"the engine failed while it handled the error of the script (out of memory or stack)"}
+		return 0, &engine.Exception{Text: "the engine failed while it handled the error of the script (out of memory or stack)"}
 	}
 	return int32(uint32(v)), nil
 }

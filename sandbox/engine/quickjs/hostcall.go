@@ -11,6 +11,7 @@ import (
 
 	"github.com/headgate-io/headgate/function"
 	"github.com/headgate-io/headgate/sandbox/abi"
+	"github.com/headgate-io/headgate/sandbox/engine"
 	"github.com/headgate-io/headgate/sandbox/host"
 )
 
@@ -164,7 +165,7 @@ func (b *border) serve(op uint32) abi.Errno {
 func (b *border) memory(ptr, n uint32) []byte {
 	m, ok := b.g.mod.Memory().Read(ptr, n)
 	if !ok {
-		panic(&Exception{"the script engine passed a pointer outside its memory"})
+		panic(&engine.Exception{Text: "the script engine passed a pointer outside its memory"})
 	}
 	return m
 }

@@ -37,18 +37,6 @@ var extensions = []struct {
 	{"headgate:compat", compat, regexp.MustCompile(`\b(exports|module|require|process|handler)\b`)},
 }
 
-// Program is one script.
-type Program struct {
-	// File is the name shown in errors.
-	File   string
-	Source []byte
-}
-
-// Exception is an error that a script threw.
-type Exception struct{ Text string }
-
-func (e *Exception) Error() string { return e.Text }
-
 // GlueDigest names the JavaScript side of the border.
 func GlueDigest() string {
 	sum := sha256.New()
