@@ -62,7 +62,11 @@ func (o operator) Invoke(ctx context.Context, name string, in api.Invoke) (api.I
 		ID: o.g.events.next(), Source: operatorSource, Type: event.TypeInvoke, Subject: in.Subject, Time: o.g.now(), Trust: o.g.trust(),
 		Data: in.Data, DataContentType: in.ContentType,
 	}
-	r, err := o.g.dispatcher.Invoke(ctx, name, e, o.params(name, &in))
+	version, err := o.g.registry.Resolve(name, in.Qualifier)
+	if err != nil {
+		return api.Invoked{}, err
+	}
+	r, err := o.g.dispatcher.InvokeVersion(ctx, name, version, e, o.params(name, &in))
 	switch {
 	case errors.Is(err, dispatch.ErrNotDeployed):
 		return api.Invoked{}, fmt.Errorf("function %s: %w; 'headgate list' shows what is deployed", name, store.ErrNotFound)

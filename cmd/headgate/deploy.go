@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/url"
+	"strconv"
 
 	"github.com/spf13/cobra"
 
@@ -18,6 +20,7 @@ const projectHelp = "PROJECT is the folder that holds headgate.yaml; it is the c
 
 func (a *app) deployCommand() *cobra.Command {
 	var only []string
+	var o api.DeployOptions
 	c := &cobra.Command{
 		Use: "deploy [PROJECT]", Short: "Build, sign and deploy a project's functions", Args: cobra.MaximumNArgs(1),
 		Long: "Build a project's functions, sign them with the author's key and make them live.\n" +
@@ -28,7 +31,10 @@ func (a *app) deployCommand() *cobra.Command {
 				return err
 			}
 			defer c.Close()
-			done, err := a.deploy(cmd.Context(), c, projectDir(args), only)
+			if o.Percent != 0 && o.Alias == "" {
+				return usageError{errors.New("--percent goes with --alias, which names what gets that part of the traffic")}
+			}
+			done, err := a.deploy(cmd.Context(), c, projectDir(args), only, o)
 			if a.json {
 				return errors.Join(a.printJSON(done), err)
 			}
@@ -36,6 +42,8 @@ func (a *app) deployCommand() *cobra.Command {
 		},
 	}
 	c.Flags().StringArrayVar(&only, "only", nil, "deploy this function only; may be repeated")
+	c.Flags().StringVar(&o.Alias, "alias", "", "point this alias to the new version, and leave live where it is")
+	c.Flags().Float64Var(&o.Percent, "percent", 0, "with --alias: the part of the traffic that the new version gets")
 	return c
 }
 
@@ -48,7 +56,7 @@ func projectDir(args []string) string {
 
 // deploy goes through the project's functions; what it deployed before a fault
 // stays deployed and is returned with it.
-func (a *app) deploy(ctx context.Context, c *client.Client, dir string, only []string) ([]api.Deployed, error) {
+func (a *app) deploy(ctx context.Context, c *client.Client, dir string, only []string, o api.DeployOptions) ([]api.Deployed, error) {
 	done := []api.Deployed{}
 	p, err := openProject(dir)
 	if err != nil {
@@ -72,7 +80,7 @@ func (a *app) deploy(ctx context.Context, c *client.Client, dir string, only []s
 			return done, err
 		}
 		var d api.Deployed
-		if err := c.Do(ctx, http.MethodPost, "/v1/functions", raw, &d); err != nil {
+		if err := c.Do(ctx, http.MethodPost, deployPath(o), raw, &d); err != nil {
 			return done, fmt.Errorf("deploy %s: %w", name, err)
 		}
 		done = append(done, d)
@@ -84,6 +92,13 @@ func (a *app) deploy(ctx context.Context, c *client.Client, dir string, only []s
 		}
 	}
 	return done, nil
+}
+
+func deployPath(o api.DeployOptions) string {
+	if o.Alias == "" {
+		return "/v1/functions"
+	}
+	return "/v1/functions?" + url.Values{"alias": {o.Alias}, "percent": {strconv.FormatFloat(o.Percent, 'f', -1, 64)}}.Encode()
 }
 
 // authorKey reads the key that the author's bundles are signed with, and makes
@@ -105,6 +120,12 @@ func (a *app) authorKey() (ed25519.PrivateKey, error) {
 
 func deployedLine(d api.Deployed) string {
 	line := fmt.Sprintf("%s@%d is live", d.Name, d.Version)
+	if d.Alias != "" {
+		line = fmt.Sprintf("%s@%d is %s", d.Name, d.Version, d.Alias)
+	}
+	if d.Percent != 0 {
+		line += fmt.Sprintf(" and gets %v%% of the traffic", d.Percent)
+	}
 	if !d.Changed {
 		line = fmt.Sprintf("%s@%d was live already", d.Name, d.Version)
 	}

@@ -127,7 +127,7 @@ func (a *app) develop(ctx context.Context, c *client.Client, dir string, ended c
 	}()
 	deploy := func() {
 		began := time.Now()
-		if _, err := a.deploy(ctx, c, dir, nil); err != nil && ctx.Err() == nil {
+		if _, err := a.deploy(ctx, c, dir, nil, api.DeployOptions{}); err != nil && ctx.Err() == nil {
 			fmt.Fprintf(a.err, "headgate: %v\n", err)
 			return
 		}

@@ -20,6 +20,7 @@ type follower struct {
 	follow           bool
 	limit            int
 	function         string
+	version          string
 }
 
 func (f *follower) query() string {
@@ -30,15 +31,21 @@ func (f *follower) query() string {
 	if f.function != "" {
 		q.Set("function", f.function)
 	}
+	if f.version != "" {
+		q.Set("version", f.version)
+	}
 	return f.path + "?" + q.Encode()
 }
 
 func followCommand[T any](a *app, f *follower, line func(T) string) *cobra.Command {
 	c := &cobra.Command{
-		Use: f.use + " [FUNCTION]", Short: f.short, Args: cobra.MaximumNArgs(1),
+		Use: f.use + " [FUNCTION[@VERSION]]", Short: f.short, Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) == 1 {
-				f.function = args[0]
+				f.function, f.version = qualified(args[0])
+				if _, err := strconv.Atoi(f.version); err != nil && f.version != "" {
+					return usageError{fmt.Errorf("%s: want a version's number behind the @", args[0])}
+				}
 			}
 			c, err := a.client()
 			if err != nil {

@@ -105,8 +105,13 @@ func (a *app) describe(f api.FunctionDetail) error {
 	return table(a.out, "VERSION CREATED DIGEST AUTHOR", func(row func(...any)) {
 		for _, v := range f.Versions {
 			mark := ""
-			if v.Live {
-				mark = " live"
+			for _, name := range v.Aliases {
+				mark += " " + name
+			}
+			for i := range f.Aliases {
+				if x := &f.Aliases[i]; x.Split == v.Version {
+					mark += fmt.Sprintf(" (%v%% of %s)", x.Percent, x.Name)
+				}
 			}
 			row(fmt.Sprint(v.Version, mark), day(v.Created), v.Digest[:12], v.Author[:12])
 		}
@@ -172,7 +177,7 @@ func (a *app) rollbackCommand() *cobra.Command {
 			return nil
 		},
 	}
-	c.Flags().IntVar(&version, "to", 0, "the version; 0 is the one before the live one")
+	c.Flags().IntVar(&version, "to", 0, "the version; 0 takes back a split, or makes the one before the live one live")
 	return c
 }
 

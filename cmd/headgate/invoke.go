@@ -20,7 +20,7 @@ func (a *app) invokeCommand() *cobra.Command {
 	req := api.Invoke{}
 	var params []string
 	c := &cobra.Command{
-		Use: "invoke FUNCTION [DATA]", Short: "Run a function now and print its output; DATA of - reads standard input",
+		Use: "invoke FUNCTION[@VERSION] [DATA]", Short: "Run a function now and print its output; DATA of - reads standard input",
 		Args: cobra.RangeArgs(1, 2),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			data, err := a.argument(args, 1)
@@ -32,7 +32,9 @@ func (a *app) invokeCommand() *cobra.Command {
 				return usageError{fmt.Errorf("--param %w", err)}
 			}
 			var r api.Invoked
-			if err := a.call(cmd, http.MethodPost, functionPath(args[0], "invoke"), req, &r); err != nil {
+			var name string
+			name, req.Qualifier = qualified(args[0])
+			if err := a.call(cmd, http.MethodPost, functionPath(name, "invoke"), req, &r); err != nil {
 				return err
 			}
 			if a.json {

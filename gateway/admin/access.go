@@ -58,6 +58,9 @@ var access = map[string]token.Scope{
 	"POST /v1/functions/{name}/rollback": token.Deploy,
 	"DELETE /v1/functions/{name}":        token.Deploy,
 
+	"PUT /v1/functions/{name}/aliases/{alias}":    token.Deploy,
+	"DELETE /v1/functions/{name}/aliases/{alias}": token.Deploy,
+
 	"POST /v1/functions/{name}/invoke": token.Operate,
 	"POST /v1/messages":                token.Operate,
 	"POST /v1/queues":                  token.Operate,

@@ -23,9 +23,11 @@ import (
 
 // Deployer changes what is deployed.
 type Deployer interface {
-	Deploy(ctx context.Context, bundle []byte) (api.Deployed, error)
+	Deploy(ctx context.Context, bundle []byte, o api.DeployOptions) (api.Deployed, error)
 	Rollback(ctx context.Context, name string, version int) (api.Deployed, error)
 	Remove(ctx context.Context, name string) error
+	SetAlias(ctx context.Context, name, alias string, to api.AliasTarget) (api.Alias, error)
+	DropAlias(ctx context.Context, name, alias string) error
 }
 
 // Authors says whose functions the gateway takes.

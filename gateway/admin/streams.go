@@ -17,17 +17,21 @@ const maxTail = 10_000
 // until the client leaves.
 func (s *Server) streams() {
 	t := s.deps.Tails
-	s.mux.Handle("GET /v1/invocations", stream(t.Invocations, func(i *api.Invocation) string { return i.Function }))
-	s.mux.Handle("GET /v1/logs", stream(t.Logs, func(l *api.LogLine) string { return l.Function }))
+	s.mux.Handle("GET /v1/invocations", stream(t.Invocations, func(i *api.Invocation) (string, int) { return i.Function, i.Version }))
+	s.mux.Handle("GET /v1/logs", stream(t.Logs, func(l *api.LogLine) (string, int) { return l.Function, l.Version }))
 	s.mux.Handle("GET /v1/events", streamEvents(t.Events))
 	s.mux.HandleFunc("GET /v1/messages", s.subscribe)
 }
 
-func stream[T any](ring *tail.Ring[T], functionOf func(*T) string) http.Handler {
+func stream[T any](ring *tail.Ring[T], functionOf func(*T) (name string, version int)) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		var keep func(*T) bool
 		if name := r.URL.Query().Get("function"); name != "" {
-			keep = func(item *T) bool { return functionOf(item) == name }
+			version := r.URL.Query().Get("version")
+			keep = func(item *T) bool {
+				f, v := functionOf(item)
+				return f == name && (version == "" || version == strconv.Itoa(v))
+			}
 		}
 		serveRing(w, r, ring, keep)
 	})

@@ -95,35 +95,6 @@ func (f *fn) deployed() bool {
 	return f.live != nil
 }
 
-// SetFunction makes v the version that runs from now on: invocations under way
-// end on the one they began with, everything that waits runs on v.
-func (d *Dispatcher) SetFunction(v Function) error {
-	if v.Name == "" || v.Pool == nil || v.Grant == nil {
-		return errors.New("set function: name, pool and grant are needed")
-	}
-	if d.stopping.Load() {
-		return fmt.Errorf("set function %s: %w", v.Name, ErrClosed)
-	}
-	v.Limits, v.Retry = v.Limits.WithDefaults(), v.Retry.WithDefaults()
-	d.cfg.Store.SetStateQuota(v.Name, int64(v.Limits.State))
-	f := d.function(v.Name)
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.swapLocked(&version{Function: v})
-	f.breaker = breaker{}
-	f.watchAgeLocked()
-	f.kickLocked()
-	return nil
-}
-
-func (f *fn) swapLocked(v *version) {
-	old := f.live
-	f.live = v
-	if old != nil {
-		f.retireLocked(old)
-	}
-}
-
 // RemoveFunction stops a function: invocations under way end, volatile events
 // that wait are dropped, durable ones stay on disk until the function is set
 // again.
@@ -134,7 +105,7 @@ func (d *Dispatcher) RemoveFunction(name string) {
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.swapLocked(nil)
+	f.replaceLocked(nil, nil)
 	for f.oldest != nil {
 		t := f.oldest
 		f.withdrawLocked(t)
@@ -234,7 +205,7 @@ func (d *Dispatcher) recycle(t *task) {
 	}
 	// Volatile tasks settle without the mutex.
 	t.fn, t.ev, t.params, t.key, t.order, t.arr, t.call, t.version = nil, nil, trigger.Params{}, "", 0, nil, nil, nil
-	t.state, t.conflicts, t.tries, t.lane, t.free = waiting, 0, 0, nil, false
+	t.state, t.conflicts, t.tries, t.lane, t.free, t.shareOf = waiting, 0, 0, nil, false, 0
 	t.row = store.QueueRow{}
 	if t.out != nil {
 		*t.out = outcome{}

@@ -19,6 +19,11 @@ type fn struct {
 
 	mu   sync.Mutex
 	live *version // nil while no version is deployed
+	// versions are all that can run, by number. split takes weight of
+	// AllTraffic; it is nil where there is none.
+	versions map[int]*version
+	split    *version
+	weight   uint32
 	// keyed holds the heads of lanes that can run, free what has no key.
 	keyed, free list
 	lanes       map[string]*lane
@@ -210,8 +215,9 @@ func (f *fn) nextLocked() *task {
 		if f.running > 0 || t.list == nil {
 			return nil
 		}
+		v := f.pickLocked(t)
 		t.list.remove(t)
-		return f.startLocked(t)
+		return f.startLocked(t, v)
 	}
 	l := &f.keyed
 	if free := f.free.head; free != nil && (!f.serial || f.freeRun == 0) {
@@ -227,22 +233,29 @@ func (f *fn) nextLocked() *task {
 		f.expireLocked()
 		return nil
 	}
+	v := f.pickLocked(t)
+	if v != nil && v.refs >= max(v.Limits.Concurrency, 1) {
+		return nil // one of its own ends first
+	}
 	if t.kind == durable && !f.takeTokenLocked() {
 		return nil
 	}
 	l.remove(t)
-	return f.startLocked(t)
+	return f.startLocked(t, v)
 }
 
-func (f *fn) startLocked(t *task) *task {
+// startLocked begins a task on v. A task that asked for a version which is gone
+// begins on none: run answers it.
+func (f *fn) startLocked(t *task, v *version) *task {
 	f.uncountLocked(t)
 	if t.key == "" && !t.free {
 		t.free = true
 		f.freeRun++
 	}
 	f.running++
-	t.version = f.live
-	f.live.refs++
+	if t.version = v; v != nil {
+		v.refs++
+	}
 	return t
 }
 
@@ -280,12 +293,15 @@ func (f *fn) takeTokenLocked() bool {
 
 // dropVersionLocked ends one use of a version.
 func (f *fn) dropVersionLocked(v *version) {
+	if v == nil {
+		return
+	}
 	v.refs--
 	f.retireLocked(v)
 }
 
 func (f *fn) retireLocked(v *version) {
-	if v.refs == 0 && v != f.live && !v.retired {
+	if v.refs == 0 && f.versions[v.Version] != v && !v.retired {
 		v.retired = true
 		if v.Retire != nil {
 			f.d.spawn(v.Retire)

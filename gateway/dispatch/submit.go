@@ -243,6 +243,12 @@ type Reply struct {
 // ErrPaused, ErrBusy, ErrClosed, store.ErrRolledBack and those of ctx, after which the
 // invocation may still run.
 func (d *Dispatcher) Invoke(ctx context.Context, name string, ev *event.Event, params trigger.Params) (Reply, error) {
+	return d.InvokeVersion(ctx, name, 0, ev, params)
+}
+
+// InvokeVersion is Invoke of one of the versions that SetTraffic named; 0 is
+// the one that traffic falls to.
+func (d *Dispatcher) InvokeVersion(ctx context.Context, name string, number int, ev *event.Event, params trigger.Params) (Reply, error) {
 	f := d.lookup(name)
 	if f == nil || !f.deployed() {
 		return Reply{}, fmt.Errorf("invoke %s: %w", name, ErrNotDeployed)
@@ -255,7 +261,7 @@ func (d *Dispatcher) Invoke(ctx context.Context, name string, ev *event.Event, p
 		err   error
 	}
 	done := make(chan answer, 1)
-	t := &task{fn: f, kind: reply, ev: ev, params: params}
+	t := &task{fn: f, kind: reply, ev: ev, params: params, wanted: number}
 	t.answer = func(r Reply, err error) { done <- answer{r, err} }
 	f.mu.Lock()
 	if f.pausedLocked() {

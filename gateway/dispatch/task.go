@@ -55,6 +55,10 @@ type task struct {
 	conflicts int
 	tries     int                // reruns after rollbacks
 	answer    func(Reply, error) // of kind reply
+	// wanted is the version that must run, 0 for the one that traffic falls to;
+	// shareOf is one more than share, once that was asked for.
+	wanted  int
+	shareOf uint32
 
 	// sealing is held from before the seal until the sealer has done its part,
 	// which the commit's callback waits for.

@@ -107,6 +107,10 @@ func (w *worker) run(t *task) {
 		}
 		f.mu.Unlock()
 	}()
+	if v == nil {
+		f.d.abandon(t, fmt.Errorf("invoke %s@%d: %w", f.name, t.wanted, ErrNotDeployed))
+		return
+	}
 	if t.ev == nil && !f.load(t) {
 		return
 	}

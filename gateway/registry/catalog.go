@@ -53,9 +53,18 @@ func (r *Registry) Describe(ctx context.Context, name string) (api.FunctionDetai
 			out.Timers = append(out.Timers, api.NextFiring{Trigger: t.String(), Next: next[timer]})
 		}
 	}
+	r.mu.Lock()
+	aliases := r.aliases[name]
+	r.mu.Unlock()
+	names := map[int][]string{}
+	for i := range aliases {
+		a := &aliases[i]
+		out.Aliases = append(out.Aliases, shownAlias(a))
+		names[a.Version] = append(names[a.Version], a.Name)
+	}
 	for _, v := range versions {
 		out.Versions = append(out.Versions, api.Version{
-			Version: v.Number, Digest: v.Digest, Author: v.Author, Created: v.Created, Live: v.Number == d.version.Number,
+			Version: v.Number, Digest: v.Digest, Author: v.Author, Created: v.Created, Live: v.Number == d.version.Number, Aliases: names[v.Number],
 		})
 	}
 	return out, nil
@@ -95,14 +104,16 @@ func (r *Registry) counters(d *deployment, deadLetters int64) api.Counters {
 	return c
 }
 
-// Subject is the live version of a function, as a recording names it; false
-// when another version is live.
+// Subject is a version of a function that runs, as a recording names it; false
+// when it does not run any more.
 func (r *Registry) Subject(name string, version int) (recording.Subject, bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	d := r.live[name]
 	if d == nil || d.version.Number != version {
-		return recording.Subject{}, false
+		if d = r.others[name][version]; d == nil {
+			return recording.Subject{}, false
+		}
 	}
 	return recording.Subject{Spec: d.spec, Version: version, Digest: d.version.Digest}, true
 }

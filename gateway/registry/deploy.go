@@ -13,11 +13,12 @@ import (
 )
 
 // Deploy verifies a bundle, compiles it, stores it as the function's next
-// version and makes it live. Nothing changes when any of it fails.
+// version and makes it live, or what the options say. Nothing changes when any
+// of it fails.
 //
 // The first deploy pins its author's key to the gateway; from then on no other
 // author's bundle is taken.
-func (r *Registry) Deploy(ctx context.Context, raw []byte) (api.Deployed, error) {
+func (r *Registry) Deploy(ctx context.Context, raw []byte, o api.DeployOptions) (api.Deployed, error) {
 	r.change.Lock()
 	defer r.change.Unlock()
 	b, err := bundle.Open(raw)
@@ -43,28 +44,40 @@ func (r *Registry) Deploy(ctx context.Context, raw []byte) (api.Deployed, error)
 	}
 	defer giveBack()
 	compiled := time.Since(began)
-	if err := r.publish(ctx, d, raw, !pinned); err != nil {
-		r.retire(d)
+	if !pinned {
+		err = r.deps.Store.SetMeta(ctx, metaAuthor, []byte(v.Author))
+	}
+	switch {
+	case err != nil:
+	case o.Alias != "":
+		err = r.publishAs(ctx, d, raw, o)
+	default:
+		err = r.publish(ctx, d, raw)
+	}
+	if err != nil {
+		if !d.ran {
+			r.retire(d)
+		}
 		return api.Deployed{}, err
 	}
 	out := r.deployed(d, true)
+	out.Alias, out.Percent = o.Alias, o.Percent
 	out.Pinned, out.CompileMillis = !pinned, compiled.Milliseconds()
 	return out, nil
 }
 
-// publish stores the version, and with pin its author, and makes it live.
-func (r *Registry) publish(ctx context.Context, d *deployment, raw []byte, pin bool) error {
-	if pin {
-		if err := r.deps.Store.SetMeta(ctx, metaAuthor, []byte(d.version.Author)); err != nil {
-			return err
-		}
-	}
+// publish stores the version and makes it live.
+func (r *Registry) publish(ctx context.Context, d *deployment, raw []byte) error {
 	number, err := r.deps.Store.PutVersion(ctx, d.version, raw, aliasLive)
 	if err != nil {
 		return err
 	}
 	d.version.Number, d.deployed = number, time.Now()
-	return r.activate(ctx, d)
+	aliases, err := r.aliasesOf(ctx, d.spec.Name)
+	if err != nil {
+		return err
+	}
+	return r.activate(ctx, d, aliases)
 }
 
 // nextVersion is the number that the store will give.
@@ -109,8 +122,8 @@ func (r *Registry) ForgetAuthor(ctx context.Context) error {
 	return r.deps.Store.SetMeta(ctx, metaAuthor, []byte{})
 }
 
-// Rollback makes an earlier version live again; 0 is the newest one before the
-// live one.
+// Rollback makes an earlier version live again; 0 takes back a split, and where
+// there is none makes the newest one before the live one live.
 func (r *Registry) Rollback(ctx context.Context, name string, number int) (api.Deployed, error) {
 	r.change.Lock()
 	defer r.change.Unlock()
@@ -118,7 +131,11 @@ func (r *Registry) Rollback(ctx context.Context, name string, number int) (api.D
 	if err != nil {
 		return api.Deployed{}, err
 	}
-	if number == live.version.Number && live.broken == nil {
+	split := r.isSplit(name)
+	if number == 0 && split {
+		number = live.version.Number
+	}
+	if number == live.version.Number && live.broken == nil && !split {
 		return r.deployed(live, false), nil
 	}
 	if number == 0 {
@@ -126,20 +143,32 @@ func (r *Registry) Rollback(ctx context.Context, name string, number int) (api.D
 			return api.Deployed{}, err
 		}
 	}
-	v, b, err := r.stored(ctx, name, number)
-	if err != nil {
+	d := live
+	if number != live.version.Number || live.broken != nil {
+		if d, err = r.ready(ctx, name, number); err != nil {
+			return api.Deployed{}, err
+		}
+	}
+	if err := r.deps.Store.SetAlias(ctx, store.Alias{Function: name, Name: aliasLive, Version: number}); err != nil {
 		return api.Deployed{}, err
 	}
-	d, err := r.compile(ctx, b, v)
+	aliases, err := r.aliasesOf(ctx, name)
 	if err != nil {
-		return api.Deployed{}, err
-	}
-	if err := r.deps.Store.SetAlias(ctx, name, aliasLive, number); err != nil {
-		r.retire(d)
 		return api.Deployed{}, err
 	}
 	d.deployed = time.Now()
-	return r.deployed(d, true), r.activate(ctx, d)
+	return r.deployed(d, true), r.activate(ctx, d, aliases)
+}
+
+func (r *Registry) isSplit(name string) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, a := range r.aliases[name] {
+		if a.Split != 0 {
+			return true
+		}
+	}
+	return false
 }
 
 func (r *Registry) before(ctx context.Context, name string, number int) (int, error) {
@@ -174,6 +203,8 @@ func (r *Registry) Remove(ctx context.Context, name string) error {
 	}
 	r.mu.Lock()
 	delete(r.live, name)
+	delete(r.others, name)
+	delete(r.aliases, name)
 	r.mu.Unlock()
 	if r.deps.Removed != nil {
 		r.deps.Removed(name)

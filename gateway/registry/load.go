@@ -20,6 +20,7 @@ func (r *Registry) Load(ctx context.Context) error {
 		return err
 	}
 	var all []*deployment
+	of := byFunction(aliases)
 	for _, a := range aliases {
 		if a.Name != aliasLive {
 			continue
@@ -41,7 +42,7 @@ func (r *Registry) Load(ctx context.Context) error {
 		all = append(all, d)
 	}
 	for i, d := range all {
-		if err := r.activate(ctx, d); err != nil {
+		if err := r.activate(ctx, d, of[d.spec.Name]); err != nil {
 			if r.isLive(d) {
 				r.deps.Logger.Error("function runs without its timers", "function", d.spec.Name, "error", err)
 				continue

@@ -67,8 +67,11 @@ type Registry struct {
 
 	change sync.Mutex // held through a whole change, before mu
 
-	mu   sync.Mutex // guards live
+	mu   sync.Mutex // guards what follows
 	live map[string]*deployment
+	// others are the versions beside the live one that an alias points to.
+	others  map[string]map[int]*deployment
+	aliases map[string][]store.Alias
 }
 
 // deployment is a live version.
@@ -83,11 +86,15 @@ type deployment struct {
 	broken error
 	// timers are those that its triggers ask for.
 	timers []store.Timer
+	// function is what the dispatcher runs. ran is true once it has it: then it
+	// says when the version has ended.
+	function dispatch.Function
+	ran      bool
 }
 
 // New makes an empty registry; Load fills it.
 func New(deps Deps) *Registry {
-	return &Registry{deps: deps, live: map[string]*deployment{}}
+	return &Registry{deps: deps, live: map[string]*deployment{}, others: map[string]map[int]*deployment{}, aliases: map[string][]store.Alias{}}
 }
 
 // Broken are the functions that do not run, with why.
@@ -135,9 +142,16 @@ func (r *Registry) compile(ctx context.Context, b *bundle.Bundle, v store.Versio
 	spec := b.Spec
 	spec.Limits, spec.Retry = spec.Limits.WithDefaults(), spec.Retry.WithDefaults()
 	timers, err := timer.Of(&spec)
-	err = errors.Join(spec.Validate(), trigger.Check(triggerFunction(&spec, v.Number)), err, grant.Check(&spec))
+	g, faults := grant.New(&spec)
+	err = errors.Join(spec.Validate(), trigger.Check(triggerFunction(&spec, v.Number)), err, faults)
 	if err != nil {
 		return nil, admin.Refusal(err)
+	}
+	if r.deps.Secrets != nil {
+		g = g.WithSecrets(spec.Secrets, r.deps.Secrets(spec.Name))
+	}
+	if r.deps.Fetcher != nil {
+		g = g.WithFetcher(r.deps.Fetcher)
 	}
 	config, err := spec.ConfigJSON()
 	if err != nil {
@@ -149,7 +163,12 @@ func (r *Registry) compile(ctx context.Context, b *bundle.Bundle, v store.Versio
 	if err != nil {
 		return nil, admin.Refusal(err)
 	}
-	return &deployment{spec: spec, version: v, deployed: v.Created, timers: timers, module: module, pool: r.deps.Engine.NewPool(module, sandbox.PoolConfig{})}, nil
+	d := &deployment{spec: spec, version: v, deployed: v.Created, timers: timers, module: module, pool: r.deps.Engine.NewPool(module, sandbox.PoolConfig{})}
+	d.function = dispatch.Function{
+		Name: spec.Name, Version: v.Number, Pool: d.pool, Grant: g,
+		Limits: spec.Limits, Retry: spec.Retry, OnFailure: spec.OnFailure, Retire: func() { r.retire(d) },
+	}
+	return d, nil
 }
 
 func triggerFunction(s *function.Spec, version int) trigger.Function {
@@ -158,31 +177,14 @@ func triggerFunction(s *function.Spec, version int) trigger.Function {
 
 // activate makes d live: first it can run, then its triggers count. What runs
 // on the version before ends there.
-func (r *Registry) activate(ctx context.Context, d *deployment) error {
-	g, err := grant.New(&d.spec)
-	if err != nil {
-		return err
-	}
-	if r.deps.Secrets != nil {
-		g = g.WithSecrets(d.spec.Secrets, r.deps.Secrets(d.spec.Name))
-	}
-	if r.deps.Fetcher != nil {
-		g = g.WithFetcher(r.deps.Fetcher)
-	}
-	r.deps.Store.SetStateQuota(d.spec.Name, int64(d.spec.Limits.State))
-	err = r.deps.Dispatcher.SetFunction(dispatch.Function{
-		Name: d.spec.Name, Version: d.version.Number, Pool: d.pool, Grant: g,
-		Limits: d.spec.Limits, Retry: d.spec.Retry, OnFailure: d.spec.OnFailure, Retire: func() { r.retire(d) },
-	})
-	if err != nil {
+func (r *Registry) activate(ctx context.Context, d *deployment, aliases []store.Alias) error {
+	d.function.Version = d.version.Number
+	if err := r.direct(ctx, d, aliases); err != nil {
 		return err
 	}
 	if err := r.deps.Triggers.Set(triggerFunction(&d.spec, d.version.Number)); err != nil {
 		return err
 	}
-	r.mu.Lock()
-	r.live[d.spec.Name] = d
-	r.mu.Unlock()
 	if r.deps.Activated != nil {
 		r.deps.Activated(&d.spec)
 	}
@@ -217,7 +219,11 @@ func (r *Registry) Close(ctx context.Context) error {
 		if d.broken == nil {
 			errs = append(errs, d.pool.Close(ctx), d.module.Close(ctx))
 		}
+		for _, other := range r.others[name] {
+			errs = append(errs, other.pool.Close(ctx), other.module.Close(ctx))
+		}
 		delete(r.live, name)
+		delete(r.others, name)
 	}
 	return errors.Join(errs...)
 }

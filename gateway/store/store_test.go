@@ -402,15 +402,37 @@ func TestVersionsAndAliases(t *testing.T) {
 	if !slices.Equal(numbers, []int{5, 4, 3, 2}) {
 		t.Errorf("versions %v, want the last three and the live one", numbers)
 	}
-	if err := s.SetAlias(ctx, "f", "live", 9); !errors.Is(err, store.ErrNotFound) {
+	if err := s.SetAlias(ctx, store.Alias{Function: "f", Name: "live", Version: 9}); !errors.Is(err, store.ErrNotFound) {
 		t.Errorf("alias to nowhere: %v", err)
 	}
-	if err := s.SetAlias(ctx, "f", "live", 4); err != nil {
+	if err := s.SetAlias(ctx, store.Alias{Function: "f", Name: "live", Version: 4}); err != nil {
 		t.Fatal(err)
 	}
 	as, err := s.Aliases(ctx)
 	if err != nil || len(as) != 1 || as[0].Version != 4 {
 		t.Errorf("aliases %+v %v", as, err)
+	}
+	// What an alias splits off to stays too.
+	if err := s.SetAlias(ctx, store.Alias{Function: "f", Name: "live", Version: 4, Split: 3, Weight: 100}); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.SetAlias(ctx, store.Alias{Function: "f", Name: "live", Version: 4, Split: 9, Weight: 100}); !errors.Is(err, store.ErrNotFound) {
+		t.Errorf("split to nowhere: %v", err)
+	}
+	for range 3 {
+		if _, err := s.PutVersion(ctx, store.Version{Function: "f"}, nil, "next"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	as, err = s.Aliases(ctx)
+	if err != nil || len(as) != 2 || as[0].Split != 3 || as[0].Weight != 100 || as[1].Version != 8 {
+		t.Errorf("aliases %+v %v", as, err)
+	}
+	if _, err := s.Bundle(ctx, "f", 3); err != nil {
+		t.Errorf("the version that has a part of the traffic: %v", err)
+	}
+	if err := s.DropAlias(ctx, "f", "next"); err != nil || !errors.Is(s.DropAlias(ctx, "f", "next"), store.ErrNotFound) {
+		t.Errorf("drop alias: %v", err)
 	}
 	if b, err := s.Bundle(ctx, "f", 4); err != nil || len(b) != 1 || b[0] != 4 {
 		t.Errorf("bundle %v %v", b, err)
@@ -421,8 +443,8 @@ func TestVersionsAndAliases(t *testing.T) {
 	if err := s.RemoveFunction(ctx, "f"); !errors.Is(err, store.ErrNotFound) {
 		t.Errorf("removed twice: %v", err)
 	}
-	if n, err := s.PutVersion(ctx, store.Version{Function: "f"}, nil); err != nil || n != 6 {
-		t.Errorf("a removed function's next version is %d (%v), want 6", n, err)
+	if n, err := s.PutVersion(ctx, store.Version{Function: "f"}, nil); err != nil || n != 9 {
+		t.Errorf("a removed function's next version is %d (%v), want 9", n, err)
 	}
 }
 

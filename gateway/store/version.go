@@ -17,12 +17,15 @@ type Version struct {
 	Digest, Author string
 }
 
-// Alias is a movable pointer to a version.
+// Alias is a movable pointer to a version, or to two.
 type Alias struct {
 	Function string
 	Name     string
 	Version  int
-	Updated  time.Time
+	// Split is the version that takes Weight of 10 000 of the traffic; 0 is none.
+	Split   int
+	Weight  int
+	Updated time.Time
 }
 
 // PutVersion publishes a bundle as the function's next version and points
@@ -55,12 +58,12 @@ func (s *Store) PutVersion(ctx context.Context, v Version, bundle []byte, aliase
 			return err
 		}
 		for _, a := range aliases {
-			if err := setAlias(ctx, c, Alias{v.Function, a, number, time.UnixMilli(now)}); err != nil {
+			if err := setAlias(ctx, c, Alias{Function: v.Function, Name: a, Version: number, Updated: time.UnixMilli(now)}); err != nil {
 				return err
 			}
 		}
 		_, err = c.ExecContext(ctx, `DELETE FROM function_version WHERE function = ?1
-			AND version NOT IN (SELECT version FROM alias WHERE function = ?1)
+			AND version NOT IN (SELECT version FROM alias WHERE function = ?1 UNION SELECT split FROM alias WHERE function = ?1)
 			AND version NOT IN (SELECT version FROM function_version WHERE function = ?1 ORDER BY version DESC LIMIT ?2)`,
 			v.Function, s.cfg.MaxVersions)
 		if err != nil {
@@ -92,27 +95,41 @@ func (s *Store) withinFunctions(ctx context.Context, c *sql.Conn) error {
 }
 
 func setAlias(ctx context.Context, c *sql.Conn, a Alias) error {
-	_, err := c.ExecContext(ctx, `INSERT OR REPLACE INTO alias (function, alias, version, updated) VALUES (?, ?, ?, ?)`,
-		a.Function, a.Name, a.Version, unixMillis(a.Updated))
+	_, err := c.ExecContext(ctx, `INSERT OR REPLACE INTO alias (function, alias, version, split, weight, updated) VALUES (?, ?, ?, ?, ?, ?)`,
+		a.Function, a.Name, a.Version, a.Split, a.Weight, unixMillis(a.Updated))
 	return err
 }
 
-// SetAlias points an alias to a version that exists, and returns after the
+// SetAlias points an alias to versions that exist, and returns after the
 // commit.
-func (s *Store) SetAlias(ctx context.Context, function, alias string, version int) error {
+func (s *Store) SetAlias(ctx context.Context, a Alias) error {
+	a.Updated = s.cfg.Now()
 	err := s.exec(ctx, func(ctx context.Context, c *sql.Conn) error {
-		var n int
-		err := c.QueryRowContext(ctx, `SELECT count(*) FROM function_version WHERE function = ? AND version = ?`, function, version).Scan(&n)
-		if err == nil && n == 0 {
-			err = fmt.Errorf("version %d: %w", version, ErrNotFound)
+		for _, version := range [...]int{a.Version, a.Split} {
+			var n int
+			err := c.QueryRowContext(ctx, `SELECT count(*) FROM function_version WHERE function = ? AND version = ?`, a.Function, version).Scan(&n)
+			if err == nil && n == 0 && (version != 0 || version == a.Version) {
+				err = fmt.Errorf("version %d: %w", version, ErrNotFound)
+			}
+			if err != nil {
+				return err
+			}
 		}
-		if err != nil {
-			return err
-		}
-		return setAlias(ctx, c, Alias{function, alias, version, s.cfg.Now()})
+		return setAlias(ctx, c, a)
 	})
 	if err != nil {
-		return fmt.Errorf("set alias %s@%s: %w", function, alias, err)
+		return fmt.Errorf("set alias %s@%s: %w", a.Function, a.Name, err)
+	}
+	return nil
+}
+
+// DropAlias deletes an alias, or returns ErrNotFound. The versions stay.
+func (s *Store) DropAlias(ctx context.Context, function, alias string) error {
+	err := s.exec(ctx, func(ctx context.Context, c *sql.Conn) error {
+		return deleted(c.ExecContext(ctx, `DELETE FROM alias WHERE function = ? AND alias = ?`, function, alias))
+	})
+	if err != nil {
+		return fmt.Errorf("remove alias %s@%s: %w", function, alias, err)
 	}
 	return nil
 }
@@ -166,7 +183,7 @@ func (s *Store) Bundle(ctx context.Context, function string, version int) ([]byt
 
 // Aliases lists every alias, by function and name.
 func (s *Store) Aliases(ctx context.Context) ([]Alias, error) {
-	rows, err := s.reader.db.QueryContext(ctx, `SELECT function, alias, version, updated FROM alias ORDER BY function, alias`)
+	rows, err := s.reader.db.QueryContext(ctx, `SELECT function, alias, version, split, weight, updated FROM alias ORDER BY function, alias`)
 	if err != nil {
 		return nil, fmt.Errorf("list aliases: %w", err)
 	}
@@ -175,7 +192,7 @@ func (s *Store) Aliases(ctx context.Context) ([]Alias, error) {
 	for rows.Next() {
 		var a Alias
 		var updated int64
-		if err := rows.Scan(&a.Function, &a.Name, &a.Version, &updated); err != nil {
+		if err := rows.Scan(&a.Function, &a.Name, &a.Version, &a.Split, &a.Weight, &updated); err != nil {
 			return nil, fmt.Errorf("list aliases: %w", err)
 		}
 		a.Updated = fromMillis(updated)

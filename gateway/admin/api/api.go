@@ -69,6 +69,31 @@ type FunctionDetail struct {
 	Timers   []NextFiring `json:"timers,omitempty"`
 	Digest   string       `json:"digest"`
 	Versions []Version    `json:"versions"`
+	Aliases  []Alias      `json:"aliases"`
+}
+
+// Alias is a name for a version of a function. live is the one that triggers
+// start; it may give a part of its traffic to a second version.
+type Alias struct {
+	Name    string `json:"name"`
+	Version int    `json:"version"`
+	// Split is the version that gets Percent of the traffic; 0 is none.
+	Split   int       `json:"split,omitempty"`
+	Percent float64   `json:"percent,omitempty"`
+	Updated time.Time `json:"updated"`
+}
+
+// AliasTarget is what an alias is to point to.
+type AliasTarget struct {
+	Version int     `json:"version" minimum:"1"`
+	Split   int     `json:"split,omitempty" minimum:"0" doc:"the version that takes percent of the traffic; of live only"`
+	Percent float64 `json:"percent,omitempty" minimum:"0" maximum:"100"`
+}
+
+// DeployOptions say what a new version is to be: live where no alias is named.
+type DeployOptions struct {
+	Alias   string
+	Percent float64
 }
 
 // Version is one version of a function.
@@ -78,6 +103,8 @@ type Version struct {
 	Author  string    `json:"author"`
 	Created time.Time `json:"created"`
 	Live    bool      `json:"live"`
+	// Aliases are the names that point to it.
+	Aliases []string `json:"aliases,omitempty"`
 }
 
 // Deployed answers a deploy.
@@ -89,6 +116,10 @@ type Deployed struct {
 	Pinned   bool     `json:"pinned" doc:"this deploy pinned the author's key to the gateway"`
 	Changed  bool     `json:"changed" doc:"false when this very content was live already"`
 	Triggers []string `json:"triggers"`
+	// Alias is what points to the version where it is not live, and Percent the
+	// part of the traffic that it gets.
+	Alias   string  `json:"alias,omitempty"`
+	Percent float64 `json:"percent,omitempty"`
 	// MissingSecrets are declared and not set, or cannot be opened.
 	MissingSecrets []string `json:"missing_secrets,omitempty"`
 	// CompileMillis is how long compiling took.
@@ -112,6 +143,9 @@ type Invoke struct {
 	ContentType string            `json:"content_type,omitempty"`
 	Subject     string            `json:"subject,omitempty"`
 	Params      map[string]string `json:"params,omitempty"`
+	// Qualifier is an alias or the number of a version; empty is what an event
+	// would run on.
+	Qualifier string `json:"qualifier,omitempty"`
 }
 
 // Invoked answers an invoke.
