@@ -13,6 +13,9 @@ type Limits struct {
 	Fuel Count `yaml:"fuel" json:"fuel"`
 	// Concurrency caps the invocations that run at once.
 	Concurrency int `yaml:"concurrency" json:"concurrency"`
+	// MinInstances stay in memory however long they are unused, so that no
+	// event finds the function cold; 0 lets it scale to zero.
+	MinInstances int `yaml:"min_instances" json:"min_instances,omitempty"`
 	// Rate caps how many invocations start per second; over it, durable
 	// events wait on disk and volatile ones are dropped and counted.
 	Rate Rate `yaml:"rate" json:"rate,omitzero"`

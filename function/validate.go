@@ -154,6 +154,9 @@ func (l *Limits) validate(at func(string, ...any)) {
 	within(at, "timeout", l.Timeout, Duration(time.Millisecond), maxTimeout)
 	within(at, "fuel", l.Fuel, 1000, 1e15)
 	within(at, "concurrency", l.Concurrency, 1, maxConcurrency)
+	if l.MinInstances < 0 || l.MinInstances > l.Concurrency {
+		at(fmt.Sprintf("%d is outside 0 to limits.concurrency, %d", l.MinInstances, l.Concurrency), "limits", "min_instances")
+	}
 	within(at, "idle", l.Idle, Duration(time.Millisecond), Duration(24*time.Hour))
 	within(at, "state", l.State, 1, 1<<30)
 	within(at, "output", l.Output, 1, 16<<20)

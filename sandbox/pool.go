@@ -18,6 +18,9 @@ type PoolConfig struct {
 	Concurrency int
 	// Idle is how long an unused instance stays; 0 takes the limits'.
 	Idle time.Duration
+	// MinInstances stay however long they are unused, unless memory runs short;
+	// 0 takes the limits'.
+	MinInstances int
 }
 
 // Pool holds the instances of one module: as many as run, and those that
@@ -27,6 +30,7 @@ type Pool struct {
 	module      *Module
 	concurrency int
 	idleFor     time.Duration
+	minimum     int
 
 	mu       sync.Mutex
 	idle     []*instance // most recently used last
@@ -35,6 +39,7 @@ type Pool struct {
 	drained  chan struct{} // closed when a closed pool has no call running
 	timer    *time.Timer   // sweeps idle instances; nil while none is armed
 	sweeps   sync.WaitGroup
+	filling  bool
 	lastUsed time.Time
 	stats    PoolStats
 }
@@ -58,18 +63,23 @@ type PoolStats struct {
 
 // NewPool makes a pool for m.
 func (e *Engine) NewPool(m *Module, cfg PoolConfig) *Pool {
-	p := &Pool{engine: e, module: m, concurrency: cfg.Concurrency, idleFor: cfg.Idle, drained: make(chan struct{}), lastUsed: time.Now()}
+	p := &Pool{engine: e, module: m, concurrency: cfg.Concurrency, idleFor: cfg.Idle, minimum: cfg.MinInstances, drained: make(chan struct{}), lastUsed: time.Now()}
 	if p.concurrency <= 0 {
 		p.concurrency = m.limits.Concurrency
 	}
 	if p.idleFor <= 0 {
 		p.idleFor = time.Duration(m.limits.Idle)
 	}
+	if p.minimum <= 0 {
+		p.minimum = m.limits.MinInstances
+	}
+	p.minimum = min(p.minimum, p.concurrency)
 	e.mu.Lock()
 	e.pools = append(e.pools, p)
 	e.mu.Unlock()
 	p.mu.Lock()
 	p.arm(p.idleFor)
+	p.fillLocked()
 	p.mu.Unlock()
 	return p
 }
@@ -134,6 +144,7 @@ func (p *Pool) leave(in *instance, cold, refused bool) {
 		}
 		if in == nil {
 			p.stats.Retired++
+			p.fillLocked()
 		}
 	}
 	if in != nil && !p.closed {
@@ -173,25 +184,58 @@ func (p *Pool) sweep() {
 		return
 	}
 	stale := 0
-	for stale < len(p.idle) && now.Sub(p.idle[stale].lastUsed) >= p.idleFor {
+	for stale < len(p.idle) && len(p.idle)-stale+p.running > p.minimum && now.Sub(p.idle[stale].lastUsed) >= p.idleFor {
 		stale++
 	}
 	old := slices.Clone(p.idle[:stale])
 	p.idle = slices.Delete(p.idle, 0, stale)
-	left := len(p.idle) > 0 || p.running > 0 || now.Sub(p.lastUsed) < p.idleFor
+	left := len(p.idle) > 0 || p.running > 0 || now.Sub(p.lastUsed) < p.idleFor || p.minimum > 0
 	if left {
 		next := p.idleFor
-		if len(p.idle) > 0 {
+		if len(p.idle) > p.minimum {
 			next = p.idleFor - now.Sub(p.idle[0].lastUsed)
 		}
 		p.arm(max(next, time.Millisecond))
 	}
+	p.fillLocked()
 	p.mu.Unlock()
 	for _, in := range old {
 		in.close()
 	}
 	if !left {
 		p.module.dropImage()
+	}
+}
+
+// fillLocked makes instances up to the minimum, in the background. Where there
+// is no memory for them the next sweep tries it again.
+func (p *Pool) fillLocked() {
+	if p.closed || p.filling || len(p.idle)+p.running >= p.minimum {
+		return
+	}
+	p.filling = true
+	p.sweeps.Go(p.fill)
+}
+
+func (p *Pool) fill() {
+	for {
+		in, _, err := p.module.newInstance(context.Background())
+		p.mu.Lock()
+		short := err == nil && !p.closed && len(p.idle)+p.running < p.minimum
+		if short {
+			in.lastUsed = time.Now()
+			p.idle = slices.Insert(p.idle, 0, in)
+			in = nil
+		}
+		more := short && len(p.idle)+p.running < p.minimum
+		p.filling = more
+		p.mu.Unlock()
+		if err == nil && in != nil {
+			in.close()
+		}
+		if !more {
+			return
+		}
 	}
 }
 

@@ -311,3 +311,39 @@ func TestRandomDiffers(t *testing.T) {
 		}
 	}
 }
+
+// TestMinInstances: as many instances as were asked for are there from the
+// start, outlive their idle time, and come back when memory took them.
+func TestMinInstances(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e, err := sandbox.New(t.Context(), sandbox.Config{CacheDir: cacheDir})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = e.Close(context.Background()) }()
+		u := load(t, e, "counter.wasm", counterModule(), testOptions{limits: function.Limits{Idle: function.Duration(time.Minute), Concurrency: 4, MinInstances: 2}})
+		synctest.Wait()
+		if s := u.pool.Stats(); s.Idle != 2 {
+			t.Fatalf("at the start: %+v", s)
+		}
+		if r := u.invoke(host.Invocation{}); r.ColdStart {
+			t.Errorf("the first call started cold: %+v", r)
+		}
+		for range 3 {
+			time.Sleep(10 * time.Minute)
+			synctest.Wait()
+			if s := u.pool.Stats(); s.Idle != 2 {
+				t.Errorf("after its idle time: %+v", s)
+			}
+		}
+		e.Trim()
+		if s := u.pool.Stats(); s.Idle != 0 {
+			t.Errorf("memory ran short, and still: %+v", s)
+		}
+		time.Sleep(10 * time.Minute)
+		synctest.Wait()
+		if s := u.pool.Stats(); s.Idle != 2 {
+			t.Errorf("after the memory was short: %+v", s)
+		}
+	})
+}

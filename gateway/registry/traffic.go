@@ -100,7 +100,7 @@ func (r *Registry) follow(ctx context.Context, name string, live *deployment) er
 		return r.activate(ctx, d, aliases)
 	}
 	if live.broken != nil {
-		return nil
+		return nil //nolint:nilerr // nothing changes for a version that has not run since the start
 	}
 	return r.direct(ctx, live, aliases)
 }
