@@ -43,17 +43,24 @@ func resident(t *testing.T) (heap, private, images int64) {
 	return int64(stats.HeapAlloc), private << 10, images
 }
 
-// TestIdleFunctionsAreSmall: a further JavaScript function that is at zero
-// costs less than 100 KB. It prints what one that is warm costs, too.
+// TestIdleFunctionsAreSmall: a further function that is at zero costs less
+// than 100 KB. It prints what one that is warm costs, too.
 func TestIdleFunctionsAreSmall(t *testing.T) {
+	t.Run("javascript", func(t *testing.T) {
+		source, err := os.ReadFile("testdata/js/conform.js")
+		if err != nil {
+			t.Fatal(err)
+		}
+		idleFunctions(t, "conform.js", source)
+	})
+	t.Run("python", func(t *testing.T) { idleFunctions(t, "conform.py", pythonGuest(t, "conform.py")) })
+}
+
+func idleFunctions(t *testing.T, main string, source []byte) {
 	const functions = 40
 	e := testEngine(t, sandbox.Config{})
-	source, err := os.ReadFile("testdata/js/conform.js")
-	if err != nil {
-		t.Fatal(err)
-	}
 	start := func() *unit {
-		u := load(t, e, "irrigate.js", source, testOptions{limits: function.Limits{}})
+		u := load(t, e, main, source, testOptions{limits: function.Limits{}})
 		if r := u.invoke(host.Invocation{Input: []byte("{}")}); r.Outcome != function.Failed {
 			t.Fatalf("%+v", r)
 		}

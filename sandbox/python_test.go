@@ -59,23 +59,38 @@ func TestPythonForms(t *testing.T) {
 		meta         metaMap
 		input, want  string
 	}{
-		{"google hello", "import json\ndef hello_world(request):\n    name = request.args.get('name', 'World')\n    return json.dumps({'message': f'Hello, {name}!'})\n",
-			httpEvent("GET", "/hello", "name=Ada+L%C3%B6velace", ""), "", `{"message": "Hello, Ada Lövelace!"}`},
-		{"google hello without a name", "import json\ndef hello_world(request):\n    name = request.args.get('name', 'World')\n    return json.dumps({'message': f'Hello, {name}!'})\n",
-			nil, "", `{"message": "Hello, World!"}`},
-		{"functions framework", "import functions_framework\nfrom flask import escape\n@functions_framework.http\ndef hello(request):\n  j = request.get_json(silent=True)\n  return f\"Hello {escape(j['name'])}!\"\ndef other(x): pass\n",
-			httpEvent("POST", "/", "", "application/json"), `{"name":"<b>"}`, "Hello &lt;b&gt;!"},
-		{"request", "def f(request):\n  return {'m': request.method, 'p': request.path, 'k': request.headers.get('X-Key'), 'd': len(request.data), 'j': request.get_json(silent=True), 'r': request.remote_addr, 'n': request.args.get('n', 1, int)}\n",
-			httpEvent("PUT", "/a/b", "n=2", "text/plain"), "\xff\x00", `{"d":2,"j":null,"k":"k","m":"PUT","n":2,"p":"/a/b","r":"192.0.2.9"}|datacontenttype=application/json`},
+		{
+			"google hello", "import json\ndef hello_world(request):\n    name = request.args.get('name', 'World')\n    return json.dumps({'message': f'Hello, {name}!'})\n",
+			httpEvent("GET", "/hello", "name=Ada+L%C3%B6velace", ""), "", `{"message": "Hello, Ada Lövelace!"}`,
+		},
+		{
+			"google hello without a name", "import json\ndef hello_world(request):\n    name = request.args.get('name', 'World')\n    return json.dumps({'message': f'Hello, {name}!'})\n",
+			nil, "", `{"message": "Hello, World!"}`,
+		},
+		{
+			"functions framework", "import functions_framework\nfrom flask import escape\n@functions_framework.http\ndef hello(request):\n  j = request.get_json(silent=True)\n  return f\"Hello {escape(j['name'])}!\"\ndef other(x): pass\n",
+			httpEvent("POST", "/", "", "application/json"), `{"name":"<b>"}`, "Hello &lt;b&gt;!",
+		},
+		{
+			"request", "def f(request):\n  return {'m': request.method, 'p': request.path, 'k': request.headers.get('X-Key'), 'd': len(request.data), 'j': request.get_json(silent=True), 'r': request.remote_addr, 'n': request.args.get('n', 1, int)}\n",
+			httpEvent("PUT", "/a/b", "n=2", "text/plain"), "\xff\x00", `{"d":2,"j":null,"k":"k","m":"PUT","n":2,"p":"/a/b","r":"192.0.2.9"}|datacontenttype=application/json`,
+		},
 		{"status and headers", "def f(request):\n  return {'a': 1}, 201, {'X-Id': '7', 'Content-Type': 'application/vnd.a+json'}\n", httpEvent("POST", "/", "", ""), "", `{"a":1}|status=201|datacontenttype=application/vnd.a+json|header.x-id=7`},
 		{"body and status", "def f(request):\n  return b'\\x00\\x01', 404\n", httpEvent("POST", "/", "", ""), "", "\x00\x01|status=404"},
 		{"not json", "def f(request):\n  return request.get_json()['a']\n", httpEvent("POST", "/", "", "application/json"), "{", "the body is not JSON\n|status=400"},
-		{"flask", "from flask import jsonify, abort, make_response, request\ndef _x(): abort(403, 'no')\ndef f(r):\n  if request.method == 'GET': _x()\n  resp = make_response(jsonify(a=1), 202)\n  resp.headers['X-A'] = 'b'\n  return resp\n",
-			httpEvent("POST", "/", "", ""), "", `{"a":1}|status=202|header.x-a=b|datacontenttype=application/json`},
-		{"lambda", "import json\ndef handler(event, context):\n  return {'got': event['n'], 'f': context.function_name, 'id': context.aws_request_id, 'ms': context.get_remaining_time_in_millis() > 0}\n",
-			metaMap{"id": "7", "function": "hello", "remaining_ms": "250"}, `{"n":27.5}`, `{"`},
-		{"lambda with http", "import json\ndef lambda_handler(event, context):\n  return {'statusCode': 201, 'headers': {'X-Q': event['queryStringParameters']['q']}, 'body': json.dumps({'m': event['requestContext']['http']['method'], 'b': event['body']})}\n",
-			httpEvent("POST", "/", "q=1%202", ""), "hi", `{"b": "hi", "m": "POST"}|status=201|header.x-q=1 2`},
+		{
+			"flask", "from flask import jsonify, abort, make_response, request\ndef _x(): abort(403, 'no')\ndef f(r):\n  if request.method == 'GET': _x()\n  resp = make_response(jsonify(a=1), 202)\n  resp.headers['X-A'] = 'b'\n  return resp\n",
+			httpEvent("POST", "/", "", ""), "", `{"a":1}|status=202|header.x-a=b|datacontenttype=application/json`,
+		},
+		{
+			"lambda", "import json\ndef handler(event, context):\n  return {'got': event['n'], 'f': context.function_name, 'id': context.aws_request_id, 'ms': context.get_remaining_time_in_millis() > 0}\n",
+			metaMap{"id": "7", "function": "hello", "remaining_ms": "250"},
+			`{"n":27.5}`, `{"`,
+		},
+		{
+			"lambda with http", "import json\ndef lambda_handler(event, context):\n  return {'statusCode': 201, 'headers': {'X-Q': event['queryStringParameters']['q']}, 'body': json.dumps({'m': event['requestContext']['http']['method'], 'b': event['body']})}\n",
+			httpEvent("POST", "/", "q=1%202", ""), "hi", `{"b": "hi", "m": "POST"}|status=201|header.x-q=1 2`,
+		},
 		{"two arguments", "def water(event, ctx):\n  return ctx.params['field'] + event['id']\n", metaMap{"id": "7", "params": `{"field":"3"}`}, "", "37"},
 		{"no argument", "def tick():\n  return 'tick'\n", nil, "", "tick"},
 		{"annotations and defaults", "def _helper(): pass\ndef handle(event: dict, ctx: 'Context', *, unit=('a', \"b)\")) -> str:\n  return unit[1]\n", nil, "", "b)"},

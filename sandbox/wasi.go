@@ -204,7 +204,7 @@ func (in *instance) eachBuffer(list, count uint64, visit func([]byte) bool) bool
 func wasiRead(in *instance, s []uint64) uint32 {
 	n := uint32(0)
 	if fd := uint32(s[0]); fd != 0 {
-		ok := false
+		var ok bool
 		if n, ok = in.readFile(fd, s[1], s[2]); !ok {
 			v, readable := in.linear.Read(uint32(s[1]), 8)
 			if !readable {

@@ -1,0 +1,245 @@
+"""A host in memory, to test a function with plain Python 3:
+
+    from testkit import run
+    import irrigate
+
+    r = run(irrigate.handle, data={"moisture": 20}, params={"field": "3"}, config={"target": 30})
+    assert r.published == [{"topic": "farm/3/valve", "payload": "open", "qos": 0, "retain": False}]
+
+Durations in what comes back are seconds. `denied` lists the topics, state keys,
+queues and functions that the permissions do not allow, `secrets` has those that
+the manifest declares, None while one is not set. `answers` maps a URL to what a
+fetch of it gets: (status, body) or (status, body, headers); a URL that is not
+there is denied. Nothing is limited here; `headgate test` runs on the real
+sandbox. Importing this module makes `import headgate` work too.
+"""
+
+import copy
+import json as _json
+import math
+import re
+import sys
+import time
+import types
+
+_units = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+class HeadgateError(Exception):
+    def __init__(self, message, code):
+        super().__init__(message)
+        self.code = code
+
+
+def _seconds(v, what):
+    if v is None:
+        return 0
+    n = v
+    if isinstance(v, str):
+        n = -1
+        if re.fullmatch(r"(\d+(\.\d+)?(ms|s|m|h|d))+", v):
+            n = sum(float(x) * _units[u] for x, _, u in re.findall(r"(\d+(\.\d+)?)(ms|s|m|h|d)", v))
+    if isinstance(n, bool) or not isinstance(n, (int, float)) or not 0 <= n <= 4294967295:
+        raise TypeError("%s: %r is not a duration: give seconds or '20m'" % (what, v))
+    return math.ceil(n)
+
+
+def _name(v, what):
+    if not isinstance(v, str):
+        raise TypeError(what + " is not a str")
+    return v
+
+
+def _dumps(v):
+    return _json.dumps(v, separators=(",", ":"), allow_nan=False)
+
+
+def _encode(v):
+    if v is None:
+        return b""
+    if isinstance(v, (str, bytes)):
+        return v
+    return bytes(v) if isinstance(v, (bytearray, memoryview)) else _dumps(v)
+
+
+class Event:
+    def __init__(self, raw, meta, params):
+        self._raw, self._meta, self.params = raw, meta, params
+        self.id, self.source, self.type = meta.get("id"), meta.get("source"), meta.get("type")
+        self.subject, self.time, self.datacontenttype = meta.get("subject"), meta.get("time"), meta.get("datacontenttype")
+        self.attempt = int(meta.get("attempt", 1))
+
+    def bytes(self):
+        return self._raw
+
+    def text(self):
+        return self._raw.decode()
+
+    @property
+    def data(self):
+        try:
+            return _json.loads(self._raw)
+        except ValueError:
+            return self._raw
+
+    def meta(self, key):
+        if key.startswith("params."):
+            return self.params.get(key[7:])
+        return self._meta.get(key)
+
+    def __getitem__(self, key):
+        return self._meta[key]
+
+
+class State:
+    def __init__(self, values, allow):
+        self._values, self._allow = values, allow
+
+    def get(self, key, default=None):
+        self._allow("state.get", _name(key, "state.get: the key"))
+        return copy.deepcopy(self._values.get(key, default))
+
+    def set(self, key, value, ttl=None):
+        self._allow("state.set", _name(key, "state.set: the key"))
+        _seconds(ttl, "ttl")
+        self._values[key] = bytes(value) if isinstance(value, (bytes, bytearray)) else _json.loads(_dumps(value))
+
+    def delete(self, key):
+        self._allow("state.delete", _name(key, "state.delete: the key"))
+        self._values.pop(key, None)
+
+    def list(self, prefix=""):
+        return sorted(k for k in self._values if k.startswith(prefix))
+
+    def __getitem__(self, key):
+        self._allow("state.get", key)
+        return copy.deepcopy(self._values[key])
+
+    def __contains__(self, key):
+        self._allow("state.get", key)
+        return key in self._values
+
+    def __iter__(self):
+        return iter(self.list())
+
+    __setitem__, __delitem__ = set, delete
+
+
+class Log:
+    def __init__(self, lines):
+        self._lines = lines
+        for level in ("debug", "info", "warning", "error"):
+            setattr(self, level, lambda message, *args, level=level: self._add(level, message, args))
+
+    def _add(self, level, message, args):
+        self._lines.append({"level": level, "text": str(message) % args if args else str(message)})
+
+    def __call__(self, message, *args):
+        self._add("info", message, args)
+
+
+class Response:
+    def __init__(self, url, status, body, headers=None):
+        self.url, self.status, self.status_code, self.ok = url, status, status, 200 <= status < 300
+        self.content = body.encode() if isinstance(body, str) else body if isinstance(body, bytes) else _dumps(body).encode()
+        self.headers = {k.lower(): v for k, v in (headers or {}).items()}
+
+    @property
+    def text(self):
+        return self.content.decode()
+
+    def json(self):
+        return _json.loads(self.content)
+
+    def raise_for_status(self):
+        if self.status >= 400:
+            raise HeadgateError("%s answered %d" % (self.url, self.status), "UNAVAILABLE")
+
+
+class Context:
+    def __init__(self, result, values, config, params, now, denied, secrets, answers):
+        self._result, self._denied, self._secrets, self._answers, self._now = result, denied, secrets, answers, now
+        self.state, self.config, self.params, self.log = State(values, self._allow), config, params, Log(result.logs)
+
+    def _allow(self, what, name):
+        if name in self._denied:
+            raise HeadgateError("%s %s: permission denied" % (what, name), "DENIED")
+
+    def publish(self, topic, payload=None, qos=0, retain=False, expiry=None):
+        self._allow("publish", _name(topic, "publish: the topic"))
+        if qos not in (0, 1, 2):
+            raise ValueError("publish: qos %r is not 0, 1 or 2" % qos)
+        message = {"topic": topic, "payload": _encode(payload), "qos": qos, "retain": bool(retain)}
+        if expiry is not None:
+            message["expiry"] = _seconds(expiry, "expiry")
+        self._result.published.append(message)
+
+    def enqueue(self, queue, payload=None, delay=None):
+        self._allow("enqueue", _name(queue, "enqueue: the queue"))
+        job = {"queue": queue, "payload": _encode(payload)}
+        if delay is not None:
+            job["delay"] = _seconds(delay, "delay")
+        self._result.enqueued.append(job)
+
+    def invoke(self, function, payload=None):
+        self._allow("invoke", _name(function, "invoke: the function"))
+        self._result.invoked.append({"name": function, "payload": _encode(payload)})
+
+    def metric(self, name, value):
+        self._result.metrics[_name(name, "metric: the name")] = float(value)
+
+    def secret(self, name):
+        if name not in self._secrets:
+            raise HeadgateError("secret %s: permission denied" % name, "DENIED")
+        return self._secrets[name]
+
+    def now(self):
+        return self._now
+
+    def sensor(self, name):
+        raise HeadgateError("sensor %s: the test kit has no sensors" % name, "UNSUPPORTED")
+
+    def actuate(self, name, value, lease=None):
+        raise HeadgateError("actuate %s: the test kit has no actuators" % name, "UNSUPPORTED")
+
+    def fetch(self, url, method="GET", headers=None, body=None, json=None, timeout=None):
+        if url not in self._answers:
+            raise HeadgateError("fetch %s: permission denied" % url, "DENIED")
+        self._result.fetched.append({"url": url, "method": method.upper(), "body": _dumps(json) if json is not None else body})
+        return Response(url, *self._answers[url])
+
+
+class Result:
+    """What a handler asked for; nothing when it failed."""
+
+    def __init__(self):
+        self.output = self.error = None
+        self.published, self.enqueued, self.invoked, self.fetched, self.logs = [], [], [], [], []
+        self.metrics, self.state = {}, {}
+
+
+def run(handler, data=None, text=None, meta=None, params=None, config=None, state=None, now=None, denied=(), secrets=None, answers=None):
+    """Gives one event to a handler of (event, ctx)."""
+    if text is None:
+        text = b"" if data is None else _dumps(data)
+    raw = text.encode() if isinstance(text, str) else text
+    r, values = Result(), copy.deepcopy(state or {})
+    now = time.time() if now is None else now
+    context = Context(r, values, config or {}, params or {}, now, denied, secrets or {}, answers or {})
+    clock = time.time
+    time.time = lambda: now
+    try:
+        output = handler(Event(raw, meta or {}, params or {}), context)
+        r.output = None if output is None else _encode(output)
+        r.state = values
+    except Exception as e:
+        r.error, r.state = e, copy.deepcopy(state or {})
+        r.published, r.enqueued, r.invoked = [], [], []
+    finally:
+        time.time = clock
+    return r
+
+
+_module = types.ModuleType("headgate")
+_module.HeadgateError, _module.Event, _module.Context, _module.State = HeadgateError, Event, Context, State
+sys.modules.setdefault("headgate", _module)
