@@ -18,6 +18,7 @@ import (
 	"github.com/headgate-io/headgate/gateway/admin/api"
 	"github.com/headgate-io/headgate/gateway/admin/client"
 	"github.com/headgate-io/headgate/gateway/config"
+	"github.com/headgate-io/headgate/internal/testcache"
 	"github.com/headgate-io/headgate/sync/bundle"
 )
 
@@ -40,6 +41,9 @@ func start(tb testing.TB, dir string, change ...func(*config.Config)) *rig {
 	tb.Helper()
 	cfg := config.Default()
 	cfg.StateDir = dir
+	if err := testcache.Link(dir); err != nil {
+		tb.Fatal(err)
+	}
 	cfg.MQTT.Anonymous = true
 	cfg.MQTT.Listeners = []config.Listener{{Name: "test", Network: "tcp", Address: "127.0.0.1:0"}}
 	for _, c := range change {

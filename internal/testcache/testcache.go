@@ -1,0 +1,39 @@
+// Package testcache lets the gateways of a package's tests share one cache of
+// compiled modules: compiling the script engines takes longer than most tests.
+package testcache
+
+import (
+	"os"
+	"path/filepath"
+	"sync"
+	"testing"
+)
+
+// folder is where the modules are, until the test binary's Main removes it.
+var folder = sync.OnceValues(func() (string, error) { return os.MkdirTemp("", "headgate-test-cache-") })
+
+// Run runs the tests and removes the cache. It is the body of a TestMain.
+func Run(m *testing.M) int {
+	code := m.Run()
+	if dir, err := folder(); err == nil {
+		_ = os.RemoveAll(dir)
+	}
+	return code
+}
+
+// Link makes the cache of a gateway whose state is in stateDir the shared one,
+// where it has none yet.
+func Link(stateDir string) error {
+	dir, err := folder()
+	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(stateDir, 0o700); err != nil {
+		return err
+	}
+	err = os.Symlink(dir, filepath.Join(stateDir, "cache"))
+	if os.IsExist(err) {
+		return nil
+	}
+	return err
+}
