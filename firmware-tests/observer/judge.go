@@ -63,8 +63,14 @@ func (j *Judge) Check(ctx context.Context, when string, final bool) error {
 			j.judge(p, name, when, &s, final)
 			if name == "counter" {
 				counted += s.Count
+				if err := j.checkTens(ctx, p.Name, when, s.Count/10); err != nil {
+					return err
+				}
 			}
 		}
+	}
+	if err := j.checkMinutes(ctx, when); err != nil {
+		return err
 	}
 	if err := j.checkUsage(ctx, when, counted); err != nil {
 		return err
@@ -102,6 +108,38 @@ func (j *Judge) judge(p *Publisher, function, when string, s *Seen, final bool) 
 	if final && s.Distinct() != p.Events() {
 		j.Violate("%s: %s: %d of %d events of %s have an effect", when, function, s.Distinct(), p.Events(), p.Name)
 	}
+}
+
+// checkTens compares what counter started through a queue and through its
+// state with what it counted: each ten once, and the changes in a row.
+func (j *Judge) checkTens(ctx context.Context, publisher, when string, tens int) error {
+	var taken struct{ Count, Sum int }
+	if err := j.state(ctx, "taker", publisher, &taken); err != nil {
+		return err
+	}
+	if taken.Count != tens || taken.Sum != tens*(tens+1)/2 {
+		j.Violate("%s: taker: %d tens of %s were put on the queue, %d were taken, with the sum %d", when, tens, publisher, taken.Count, taken.Sum)
+	}
+	var watched struct{ Count, Broken int }
+	if err := j.state(ctx, "watcher", publisher, &watched); err != nil {
+		return err
+	}
+	if watched.Count != tens || watched.Broken > 0 {
+		j.Violate("%s: watcher: %d tens of %s were written, it heard of %d, and %d changes did not follow the one before", when, tens, publisher, watched.Count, watched.Broken)
+	}
+	return nil
+}
+
+// checkMinutes looks for minutes that the timer fired for twice.
+func (j *Judge) checkMinutes(ctx context.Context, when string) error {
+	var fired struct{ Again int }
+	if err := j.state(ctx, "minute", "fired", &fired); err != nil {
+		return err
+	}
+	if fired.Again > 0 {
+		j.Violate("%s: minute: its timer fired again for %d minutes that it had fired for", when, fired.Again)
+	}
+	return nil
 }
 
 // checkUsage compares what was metered with what ran: the usage record of an

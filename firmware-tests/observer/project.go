@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/headgate-io/headgate/firmware-tests/rig"
 )
@@ -14,8 +15,12 @@ import (
 // Functions are those of the project: both count the same events, counter in
 // any order, flaky in theirs, with failures and retries. They keep a Seen in
 // their state under the publisher's name. counter publishes each number it
-// counts to out/{publisher}.
+// counts to out/{publisher}, and tells taker of every tenth through a queue, and
+// watcher through a key. minute is started by a timer.
 var Functions = []string{"counter", "flaky"}
+
+// helpers are the other functions of the project.
+var helpers = []string{"taker", "watcher", "minute"}
 
 //go:embed project
 var project embed.FS
@@ -37,7 +42,7 @@ func Deploy(ctx context.Context, g *rig.Gateway) error {
 // Redeploy deploys the functions as a new version that does the same.
 func Redeploy(ctx context.Context, g *rig.Gateway, n int) error {
 	dir := filepath.Join(g.Dir, "project")
-	for _, name := range Functions {
+	for _, name := range append(slices.Clone(Functions), helpers...) {
 		source, err := project.ReadFile("project/" + name + ".js")
 		if err != nil {
 			return err

@@ -1,6 +1,6 @@
 let calls = 0; // must be 0 at the start of every invocation
 
-export default (event, { state, publish }) => {
+export default (event, { state, publish, enqueue }) => {
   if (calls++ !== 0) state.set("dirty", calls - 1);
   const { n } = event.data;
   const key = event.params.publisher;
@@ -8,6 +8,12 @@ export default (event, { state, publish }) => {
   s.count++;
   s.ranges = insert(s.ranges, n);
   state.set(key, s);
+  if (s.count % 10 === 0) {
+    // Every tenth event starts others, through a queue and through a key.
+    const ten = s.count / 10;
+    enqueue("tens", { publisher: key, ten });
+    state.set(`tens/${key}`, ten);
+  }
   publish(`out/${key}`, { n }, { qos: 2 });
   if (n % 100 === 0) linger();
 };
