@@ -74,6 +74,7 @@ func TestConformance(t *testing.T) {
 			}
 			return "conform.js", source
 		},
+		"rust":   func(t *testing.T) (string, []byte) { return "f.wasm", rustGuest(t, "conform.rs") },
 		"python": func(t *testing.T) (string, []byte) { return "conform.py", pythonGuest(t, "conform.py") },
 	}
 	for name, guest := range guests {

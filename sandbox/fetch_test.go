@@ -37,6 +37,7 @@ func TestFetchInEveryLanguage(t *testing.T) {
 			}
 			return "fetch.js", source
 		},
+		"rust":   func(t *testing.T) (string, []byte) { return "f.wasm", rustGuest(t, "fetch.rs") },
 		"python": func(t *testing.T) (string, []byte) { return "fetch.py", pythonGuest(t, "fetch.py") },
 	}
 	for name, guest := range guests {

@@ -2,6 +2,7 @@ package sandbox_test
 
 import (
 	"context"
+	"errors"
 	"os"
 	"os/exec"
 	"testing"
@@ -11,6 +12,21 @@ import (
 	"github.com/headgate-io/headgate/sandbox/host"
 	"github.com/headgate-io/headgate/sdk/build"
 )
+
+// rustGuest builds a Rust guest of testdata, or skips where Rust has no
+// WebAssembly target and nobody demands it.
+func rustGuest(t testing.TB, file string) []byte {
+	t.Helper()
+	a, err := build.Build(context.Background(), build.Request{Dir: "testdata/rust", Main: file})
+	var missing *build.MissingError
+	if errors.As(err, &missing) && os.Getenv("HEADGATE_REQUIRE_TOOLCHAINS") == "" {
+		t.Skip(missing)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return a.Files[a.Main]
+}
 
 // goGuest builds a Go guest of testdata. Go itself runs these tests, so it is
 // there.
@@ -75,6 +91,7 @@ func TestCleanStateInEveryLanguage(t *testing.T) {
 		{"go", "counter.wasm", func(t testing.TB) []byte { return goGuest(t, "go/counter") }},
 		{"javascript", "counter.js", func(testing.TB) []byte { return []byte(counterScript) }},
 		{"python", "counter.py", func(t testing.TB) []byte { needPython(t); return []byte(counterPython) }},
+		{"rust", "counter.wasm", func(t testing.TB) []byte { return rustGuest(t, "counter.rs") }},
 		{"c", "counter.wasm", func(t testing.TB) []byte { return cGuest(t, "c/counter.c") }},
 	}
 	for _, g := range guests {

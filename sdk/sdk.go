@@ -3,7 +3,9 @@
 package sdk
 
 import (
+	"crypto/sha256"
 	"embed"
+	"encoding/hex"
 	"fmt"
 	"io/fs"
 	"os"
@@ -12,7 +14,7 @@ import (
 	"strings"
 )
 
-//go:embed go/*.go c/headgate.h javascript/headgate.d.ts
+//go:embed go/*.go c/headgate.h javascript/headgate.d.ts rust/src/*.rs
 var files embed.FS
 
 // ModulePath is the Go module that the Go SDK is imported from.
@@ -49,4 +51,33 @@ func WriteGoModule(dir string) error {
 		}
 		return os.WriteFile(filepath.Join(target, path.Base(name)), must(name), 0o644)
 	})
+}
+
+// WriteRustCrate writes the sources of the Rust SDK into dir; lib.rs is their
+// root.
+func WriteRustCrate(dir string) error {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	return fs.WalkDir(files, "rust/src", func(name string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		return os.WriteFile(filepath.Join(dir, path.Base(name)), must(name), 0o644)
+	})
+}
+
+// RustDigest names the sources of the Rust SDK.
+func RustDigest() string {
+	sum := sha256.New()
+	err := fs.WalkDir(files, "rust/src", func(name string, d fs.DirEntry, err error) error {
+		if err == nil && !d.IsDir() {
+			_, err = fmt.Fprintf(sum, "%s\n%s", name, must(name))
+		}
+		return err
+	})
+	if err != nil {
+		panic(fmt.Sprintf("sdk: embedded files: %v", err)) // a bug in the build
+	}
+	return hex.EncodeToString(sum.Sum(nil))
 }

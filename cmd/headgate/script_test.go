@@ -18,6 +18,7 @@ import (
 	"github.com/headgate-io/headgate/gateway/admin/client"
 	"github.com/headgate-io/headgate/internal/testca"
 	"github.com/headgate-io/headgate/sandbox/engine/micropython"
+	"github.com/headgate-io/headgate/sdk/build"
 )
 
 func TestMain(m *testing.M) {
@@ -40,12 +41,16 @@ func TestScripts(t *testing.T) {
 			}
 			return nil
 		},
-		// [python] is true where the Python engine is built in.
+		// [python] is true where the Python engine is built in, [rust] where
+		// Rust has its WebAssembly target.
 		Condition: func(cond string) (bool, error) {
-			if cond != "python" {
-				return false, fmt.Errorf("unknown condition %q", cond)
+			switch cond {
+			case "python":
+				return micropython.Available(), nil
+			case "rust":
+				return build.HasRust(t.Context()), nil
 			}
-			return micropython.Available(), nil
+			return false, fmt.Errorf("unknown condition %q", cond)
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){"ready": ready, "eventually": eventually, "status": status, "issue": issue, "remember": remember, "hangup": hangup},
 	})

@@ -1,5 +1,5 @@
-// Package build makes the file that is deployed of a function's source: C and
-// Go are compiled to WebAssembly, JavaScript and Python are taken as they are,
+// Package build makes the files that are deployed of a function's source: C,
+// Rust and Go are compiled to WebAssembly, JavaScript and Python are taken as they are,
 // with the files that they import, and so are finished modules; a manifest's own
 // build command is run first.
 package build
@@ -24,7 +24,7 @@ type Request struct {
 	// Dir is the project's directory; relative names start there.
 	Dir string
 	// Main is the manifest's main: a .js, .py or .wasm file, or a source that is
-	// compiled: a .c file, a .go file, or a directory with a Go package.
+	// compiled: a .c, .rs or .go file, or a directory with a Go package.
 	Main string
 	// Command is the manifest's build command; it runs in Dir, by the shell,
 	// before Main is looked at.
@@ -69,12 +69,14 @@ func Build(ctx context.Context, r Request) (*Artifact, error) {
 		a, err = compile(ctx, path, info.IsDir(), goCommand)
 	case ext == ".c":
 		a, err = compile(ctx, path, false, cCommand)
+	case ext == ".rs":
+		a, err = compile(ctx, path, false, rustCommand)
 	case ext == ".wasm":
 		a, err = read(path)
 	case ext == ".js" || ext == ".mjs" || ext == ".py":
 		a, err = collect(r.Dir, r.Main)
 	default:
-		return nil, fmt.Errorf("main %s: cannot tell how to build it: name a .js, .py, .wasm, .c or .go file or a directory with a Go package, or give a build command", r.Main)
+		return nil, fmt.Errorf("main %s: cannot tell how to build it: name a .js, .py, .wasm, .c, .rs or .go file or a directory with a Go package, or give a build command", r.Main)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("build %s: %w", r.Main, err)
@@ -98,6 +100,11 @@ func read(path string) (*Artifact, error) {
 	return &Artifact{Main: filepath.Base(path), Files: map[string][]byte{filepath.Base(path): source}}, nil
 }
 
+// MissingError says that a tool is not installed, and how to get it.
+type MissingError struct{ Tool, Install string }
+
+func (e *MissingError) Error() string { return e.Tool + " is not installed: " + e.Install }
+
 // command is one compiler call.
 type command struct {
 	dir  string
@@ -108,7 +115,7 @@ type command struct {
 }
 
 // compile runs a compiler in a directory of its own and reads the module.
-func compile(ctx context.Context, path string, isDir bool, make func(path, tmp, out string, isDir bool) (command, error)) (*Artifact, error) {
+func compile(ctx context.Context, path string, isDir bool, make func(ctx context.Context, path, tmp, out string, isDir bool) (command, error)) (*Artifact, error) {
 	tmp, err := os.MkdirTemp("", "headgate-build")
 	if err != nil {
 		return nil, err
@@ -116,16 +123,17 @@ func compile(ctx context.Context, path string, isDir bool, make func(path, tmp, 
 	defer func() { _ = os.RemoveAll(tmp) }()
 	name := strings.TrimSuffix(filepath.Base(path), filepath.Ext(path)) + ".wasm"
 	out := filepath.Join(tmp, name)
-	c, err := make(path, tmp, out, isDir)
+	c, err := make(ctx, path, tmp, out, isDir)
 	if err != nil {
 		return nil, err
 	}
 	log, err := run(ctx, c.dir, c.env, c.args...)
 	if errors.Is(err, exec.ErrNotFound) {
-		return nil, fmt.Errorf("%s is not installed: %s", c.args[0], c.install)
+		return nil, &MissingError{Tool: c.args[0], Install: c.install}
 	}
 	if err != nil {
-		if strings.Contains(err.Error(), "crt1-reactor.o") || strings.Contains(err.Error(), "wasm-ld") && strings.Contains(err.Error(), "not found") {
+		if says := err.Error(); strings.Contains(says, "crt1-reactor.o") || strings.Contains(says, "not found") &&
+			(strings.Contains(says, "wasm-ld") || strings.Contains(says, "rust-lld")) {
 			err = fmt.Errorf("%w\n%s", err, c.install)
 		}
 		return nil, err
@@ -141,7 +149,7 @@ func compile(ctx context.Context, path string, isDir bool, make func(path, tmp, 
 // goCommand builds the package that path lies in. Its module gets this
 // gateway's own SDK in place of whatever version it requires, so that both
 // sides of the border always fit and nothing has to be downloaded.
-func goCommand(path, tmp, out string, isDir bool) (command, error) {
+func goCommand(_ context.Context, path, tmp, out string, isDir bool) (command, error) {
 	dir := path
 	if !isDir {
 		dir = filepath.Dir(path)
@@ -231,7 +239,7 @@ func withSDK(root string, mod []byte, tmp string) (string, error) {
 const cStackBytes = 16 << 10
 
 // cCommand builds one C file. The SDK's header is put beside it.
-func cCommand(path, tmp, out string, _ bool) (command, error) {
+func cCommand(_ context.Context, path, tmp, out string, _ bool) (command, error) {
 	if err := os.WriteFile(filepath.Join(tmp, "headgate.h"), sdk.CHeader(), 0o644); err != nil {
 		return command{}, err
 	}
