@@ -67,6 +67,11 @@ type Hand interface {
 	Enqueue(ctx context.Context, m api.QueueMessage) error
 }
 
+// Explainer says what would become of an event, and why.
+type Explainer interface {
+	Explain(ctx context.Context, q api.Explain) (api.Explained, error)
+}
+
 // Devices gives MQTT clients their credentials.
 type Devices interface {
 	List(ctx context.Context) ([]api.Device, error)
@@ -127,6 +132,7 @@ type Deps struct {
 	Invoker    Invoker
 	Messenger  Messenger
 	Hand       Hand
+	Explainer  Explainer
 	Devices    Devices
 	Clock      Clock
 	Undertaker Undertaker
@@ -173,6 +179,7 @@ func New(deps Deps) *Server {
 	s.secrets(a)
 	s.messages(a)
 	s.queues(a)
+	s.explain(a)
 	s.doctor(a)
 	s.streams()
 	s.backups()

@@ -49,15 +49,25 @@ func (c *cause) changes(v *store.View, writes []function.Write) error {
 		if w.Delete && !found || !w.Delete && found && bytes.Equal(old, w.Value) {
 			continue // nothing changes
 		}
-		data, err := json.Marshal(newChange(w, old, found))
+		change, err := ChangeEvent(w, old, found)
 		if err != nil {
-			return fmt.Errorf("tell of the change of %s:%s: %w", w.Namespace, w.Key, err)
+			return err
 		}
-		ev := c.event(event.TypeState, w.Namespace+":"+w.Key, data)
-		ev.DataContentType = "application/json"
+		ev := c.event(change.Type, change.Subject, change.Data)
+		ev.DataContentType = change.DataContentType
 		c.match(trigger.State, subject, ev, 0)
 	}
 	return nil
+}
+
+// ChangeEvent is the event of a write that replaces old, where that was there,
+// without what tells of its cause.
+func ChangeEvent(w *function.Write, old []byte, found bool) (*event.Event, error) {
+	data, err := json.Marshal(newChange(w, old, found))
+	if err != nil {
+		return nil, fmt.Errorf("tell of the change of %s:%s: %w", w.Namespace, w.Key, err)
+	}
+	return &event.Event{Type: event.TypeState, Subject: w.Namespace + ":" + w.Key, DataContentType: "application/json", Data: data}, nil
 }
 
 func newChange(w *function.Write, old []byte, found bool) *Change {

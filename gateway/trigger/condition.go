@@ -169,6 +169,22 @@ func (c *condition) holds(m *vm.VM, e *env) (bool, error) {
 	return b, nil
 }
 
+// values are the fields that the condition needs, with what they are.
+func (c *condition) values(e *env) map[string]any {
+	out := make(map[string]any, len(c.required))
+	for _, p := range c.required {
+		switch p.root {
+		case "data":
+			out[p.String()], _ = dig(e.Data, p.names)
+		case "config":
+			out[p.String()], _ = dig(e.Config, p.names)
+		default:
+			out[p.String()] = e.Params[p.names[0]]
+		}
+	}
+	return out
+}
+
 func present(e *env, p path) bool {
 	var at any
 	switch p.root {

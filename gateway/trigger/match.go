@@ -285,8 +285,11 @@ type Explanation struct {
 	Trigger int
 	Filter  string
 	// Starts is true when it starts the function; else Reason says why not.
-	Starts  bool
-	Reason  string
+	Starts bool
+	Reason string
+	// Values are the fields that a condition which is false speaks of, with what
+	// they are.
+	Values  map[string]any
 	Params  map[string]string
 	Key     string
 	Durable bool
@@ -331,6 +334,9 @@ func (t *Table) explain(r *rule, m *Message, hit bool) Explanation {
 		x.Reason = err.Error()
 		if r.when != nil {
 			x.Reason += ": " + r.when.text
+		}
+		if errors.Is(err, errFalse) {
+			x.Values = r.when.values(&ma.env)
 		}
 		return x
 	}
