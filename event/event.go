@@ -77,6 +77,20 @@ func (t Trust) String() string {
 // ExtTrust is the CloudEvents extension that holds Trust.
 const ExtTrust = "timetrust"
 
+// Extensions of requests.
+const (
+	// ExtHTTPMethod is the method, ExtHTTPQuery the query as it was sent.
+	ExtHTTPMethod = "httpmethod"
+	ExtHTTPQuery  = "httpquery"
+	// ExtHTTPHeaders are the headers as a JSON object of texts, with lower-case
+	// names; several of one name are joined with commas.
+	ExtHTTPHeaders = "httpheaders"
+	// ExtHTTPRemote is the address of who is at the other end of the connection,
+	// ExtHTTPKey the name of the key that was shown.
+	ExtHTTPRemote = "httpremote"
+	ExtHTTPKey    = "httpkey"
+)
+
 // ParseTrust is the opposite of String.
 func ParseTrust(s string) (Trust, error) {
 	for _, t := range [...]Trust{TimeUnknown, TimeEstimated, TimeSynchronised} {
@@ -91,7 +105,9 @@ func ParseTrust(s string) (Trust, error) {
 const (
 	TypeMQTT   = "io.headgate.mqtt.message"
 	TypeInvoke = "io.headgate.invoke"
-	TypeQueue  = "io.headgate.queue.message"
+	// TypeHTTP is a request; its subject is the path.
+	TypeHTTP  = "io.headgate.http.request"
+	TypeQueue = "io.headgate.queue.message"
 	// TypeTimer comes from a durable timer.
 	TypeTimer = "io.headgate.timer"
 	// TypeFailed tells of an event that a function gave up. Its data is the

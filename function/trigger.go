@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"reflect"
 	"slices"
 	"strings"
 )
@@ -30,7 +31,8 @@ type Trigger struct {
 	// MQTT is a topic filter with + and # and named captures in braces:
 	// farm/{field}/moisture.
 	MQTT string `yaml:"mqtt" json:"mqtt,omitempty"`
-	// HTTP is a method and a path with named captures: GET /fields/{field}.
+	// HTTP is a method and a path with named captures: GET /fields/{field}. Either
+	// may be left out, see Route.
 	HTTP string `yaml:"http" json:"http,omitempty"`
 	// Cron is a calendar of five fields (minute, hour, day of the month, month,
 	// day of the week), or @hourly, @daily, @weekly, @monthly or @yearly.
@@ -65,12 +67,26 @@ type Trigger struct {
 	When string `yaml:"when" json:"when,omitempty"`
 	// Retained makes the trigger start for stored retained messages too.
 	Retained bool `yaml:"retained" json:"retained,omitempty"`
+	// Durable has a request kept and answered with 202; without it the caller
+	// gets the function's answer.
+	Durable bool `yaml:"durable" json:"durable,omitempty"`
+	// Public lets everybody call the route. Keys names the tokens that may,
+	// of those that may call the function; empty is all of these.
+	Public bool     `yaml:"public" json:"public,omitempty"`
+	Keys   []string `yaml:"keys" json:"keys,omitempty"`
+	// CORS are the origins whose pages may call it, * is every page.
+	CORS []string `yaml:"cors" json:"cors,omitempty"`
+	// MaxBody caps a request's body, 1MiB by default.
+	MaxBody ByteSize `yaml:"max_body" json:"max_body,omitempty"`
+	// Timeout is how long a caller waits at most, 30s by default.
+	Timeout Duration `yaml:"timeout" json:"timeout,omitempty"`
 }
 
 // triggerOptions are the options that belong to a kind. OrderBy and When are
 // those of every kind.
 var triggerOptions = map[TriggerKind][]string{
 	TriggerMQTT:  {"qos", "retained"},
+	TriggerHTTP:  {"durable", "public", "keys", "cors", "max_body", "timeout"},
 	TriggerCron:  {"timezone", "missed", "on_estimate"},
 	TriggerEvery: {"missed"},
 }
@@ -191,7 +207,7 @@ func (t *Trigger) validate(s *Spec, at func(string, ...any)) {
 	t.validateOptions(kinds[0], at)
 	switch kinds[0] {
 	case TriggerHTTP:
-		t.validateHTTP(at)
+		t.validateHTTP(s.Name, at)
 	case TriggerState:
 		t.validateState(s, at)
 	case TriggerLifecycle:
@@ -215,6 +231,12 @@ func (t *Trigger) validateOptions(kind TriggerKind, at func(string, ...any)) {
 		{"on_estimate", t.OnEstimate, "cron"},
 		{"qos", t.QoS != nil, "mqtt"},
 		{"retained", t.Retained, "mqtt"},
+		{"durable", t.Durable, "http"},
+		{"public", t.Public, "http"},
+		{"keys", len(t.Keys) > 0, "http"},
+		{"cors", len(t.CORS) > 0, "http"},
+		{"max_body", t.MaxBody != 0, "http"},
+		{"timeout", t.Timeout != 0, "http"},
 	} {
 		if o.set && !slices.Contains(triggerOptions[kind], o.name) {
 			at(fmt.Sprintf("is an option of %s, it says nothing to %s: remove it", o.of, kind), o.name)
@@ -258,5 +280,5 @@ func (t *Trigger) validateFailure(s *Spec, at func(string, ...any)) {
 func (t *Trigger) equal(u *Trigger) bool {
 	a, b := *t, *u
 	a.QoS, b.QoS, a.Every, b.Every = nil, nil, nil, nil
-	return a == b && t.EffectiveQoS() == u.EffectiveQoS() && (t.Every == nil) == (u.Every == nil) && (t.Every == nil || *t.Every == *u.Every)
+	return reflect.DeepEqual(a, b) && t.EffectiveQoS() == u.EffectiveQoS() && (t.Every == nil) == (u.Every == nil) && (t.Every == nil || *t.Every == *u.Every)
 }

@@ -32,6 +32,7 @@ import (
 	"github.com/headgate-io/headgate/gateway/timer"
 	"github.com/headgate-io/headgate/gateway/token"
 	"github.com/headgate-io/headgate/gateway/trigger"
+	"github.com/headgate-io/headgate/gateway/web"
 	"github.com/headgate-io/headgate/mqtt/broker"
 	"github.com/headgate-io/headgate/sandbox"
 )
@@ -54,12 +55,13 @@ type Gateway struct {
 	tokens     *token.Registry
 	vault      *secret.Vault
 	fetch      *fetch.Client
-	// Guesses at devices' passwords, and at admin tokens.
-	deviceGuesses, tokenGuesses *throttle.Guard
-	certs                       certSources
-	background                  sync.WaitGroup // goroutines of Run that end with its ctx
-	metrics                     *metrics.Registry
-	admin                       *admin.Server
+	web        *web.Server
+	// Guesses at devices' passwords, at admin tokens, and at keys.
+	deviceGuesses, tokenGuesses, keyGuesses *throttle.Guard
+	certs                                   certSources
+	background                              sync.WaitGroup // goroutines of Run that end with its ctx
+	metrics                                 *metrics.Registry
+	admin                                   *admin.Server
 
 	tails    admin.Tails
 	watchers watchers
@@ -161,9 +163,10 @@ func New(ctx context.Context, cfg config.Config, log *slog.Logger) (_ *Gateway, 
 	if g.fetch, err = fetch.New(g.fetchConfig()); err != nil {
 		return nil, err
 	}
+	g.web = g.newWeb()
 	g.registry = registry.New(registry.Deps{
 		Store: g.store, Engine: g.engine, Dispatcher: g.dispatcher, Triggers: g.triggers, Timers: g.timers, Logger: log,
-		Log: g.logged, Activated: g.replayRetained, Removed: g.removed, Secrets: g.vault.For, Fetcher: g.fetch,
+		Log: g.logged, Activated: g.replayRetained, Removed: g.removed, Secrets: g.vault.For, Fetcher: g.fetch, Routes: g.web,
 	})
 	g.collect()
 	g.admin = admin.New(g.adminDeps())
@@ -207,6 +210,8 @@ func (g *Gateway) collect() {
 		metrics.Stats("token_guesses", func() any { return g.tokenGuesses.Stats() }),
 		metrics.Stats("certificates", func() any { return g.certStats() }),
 		metrics.Stats("fetch", func() any { return g.fetch.Stats() }),
+		metrics.Stats("http", func() any { return g.web.Stats() }),
+		metrics.Stats("key_guesses", func() any { return g.keyGuesses.Stats() }),
 		metrics.Stats("timer", func() any { return g.timers.Stats() }),
 		metrics.Stats("lifecycle", func() any { return g.life.snapshot() }),
 		metrics.Stats("clock", func() any { return g.clock.Load().Stats() }),
@@ -283,6 +288,9 @@ func (g *Gateway) start(ctx context.Context, group *errgroup.Group) error {
 			return err
 		}
 		group.Go(func() error { return g.admin.ServeTokens(ctx, l) })
+	}
+	if err := g.listenHTTP(ctx, group); err != nil {
+		return err
 	}
 	for i := range g.cfg.MQTT.Listeners {
 		l := &g.cfg.MQTT.Listeners[i]

@@ -28,8 +28,11 @@ func (a *app) tokenAddCommand() *cobra.Command {
 
 Scopes: read shows everything the gateway shows; deploy changes functions;
 operate changes states, messages, dead letters and devices; admin changes
-tokens and secrets. Each includes read, admin includes all.`,
-		Example: "  headgate token add grafana --scope read\n  headgate token add ci --scope deploy --expires 90d",
+tokens and secrets. Each includes read, admin includes all.
+
+A token with the scope call:FUNCTION is a key for that function's HTTP routes,
+call:* for those of every function, and opens nothing else.`,
+		Example: "  headgate token add grafana --scope read\n  headgate token add ci --scope deploy --expires 90d\n  headgate token add phone --scope call:orders",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			t.Name, t.Lifetime = args[0], time.Duration(expires)
 			var s api.TokenSecret
@@ -43,7 +46,7 @@ tokens and secrets. Each includes read, admin includes all.`,
 			return nil
 		},
 	}
-	c.Flags().StringArrayVar(&t.Scopes, "scope", nil, "read, deploy, operate or admin; may be repeated")
+	c.Flags().StringArrayVar(&t.Scopes, "scope", nil, "read, deploy, operate or admin, or call:FUNCTION; may be repeated")
 	c.Flags().Var(durationFlag{&expires}, "expires", "how long it lives, as 12h or 90d; for ever when left out")
 	return c
 }

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/headgate-io/headgate/gateway/bounded"
 	"github.com/headgate-io/headgate/gateway/token"
 )
 
@@ -125,7 +126,7 @@ type peerKey struct{}
 
 // withPeer remembers who is at the other end of a connection.
 func withPeer(ctx context.Context, c net.Conn) context.Context {
-	if b, ok := c.(*boundedConn); ok {
+	if b, ok := c.(*bounded.Conn); ok {
 		c = b.Conn
 	}
 	if u, ok := c.(*net.UnixConn); ok {

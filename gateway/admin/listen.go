@@ -11,10 +11,10 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
-	"sync"
-	"sync/atomic"
 	"syscall"
 	"time"
+
+	"github.com/headgate-io/headgate/gateway/bounded"
 )
 
 // Timeouts of the API's connections. Answers may stream for as long as the
@@ -54,7 +54,7 @@ func ListenUnix(ctx context.Context, path string) (net.Listener, error) {
 		l.Close()
 		return nil, fmt.Errorf("admin socket: %w", err)
 	}
-	return &bounded{Listener: l}, nil
+	return bounded.Listen(l, maxConnections), nil
 }
 
 // ListenTCP opens the API's TCP listener, over TLS where secure is given.
@@ -63,7 +63,7 @@ func ListenTCP(ctx context.Context, address string, secure *tls.Config) (net.Lis
 	if err != nil {
 		return nil, fmt.Errorf("admin listener: %w", err)
 	}
-	l = &bounded{Listener: l}
+	l = bounded.Listen(l, maxConnections)
 	if secure == nil {
 		return l, nil
 	}
@@ -105,38 +105,4 @@ func (s *Server) serve(ctx context.Context, l net.Listener, handler http.Handler
 		return server.Close()
 	}
 	return nil
-}
-
-// bounded closes connections beyond the bound at once, so that those who come
-// know it, rather than leaving them to wait.
-type bounded struct {
-	net.Listener
-	open atomic.Int64
-}
-
-// Accept returns the next connection within the bound.
-func (b *bounded) Accept() (net.Conn, error) {
-	for {
-		c, err := b.Listener.Accept()
-		if err != nil {
-			return nil, err
-		}
-		if b.open.Add(1) <= maxConnections {
-			return &boundedConn{Conn: c, of: b}, nil
-		}
-		b.open.Add(-1)
-		_ = c.Close() // nothing was said
-	}
-}
-
-type boundedConn struct {
-	net.Conn
-	of   *bounded
-	once sync.Once
-}
-
-// Close gives the place back.
-func (c *boundedConn) Close() error {
-	c.once.Do(func() { c.of.open.Add(-1) })
-	return c.Conn.Close()
 }

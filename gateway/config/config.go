@@ -24,6 +24,7 @@ type Config struct {
 	Log      Log      `yaml:"log"`
 	MQTT     MQTT     `yaml:"mqtt"`
 	Admin    Admin    `yaml:"admin"`
+	HTTP     HTTP     `yaml:"http"`
 	Store    Store    `yaml:"store"`
 	Secrets  Secrets  `yaml:"secrets"`
 	Memory   Memory   `yaml:"memory"`
@@ -189,6 +190,7 @@ func Default() Config {
 			DeadLetters: DeadLetters{Max: 10_000, MaxBytes: 32 << 20},
 		},
 		Fetch: defaultFetch(),
+		HTTP:  HTTP{MaxConnections: 256},
 	}
 }
 

@@ -33,6 +33,7 @@ func (c *Config) validate(at faultAt) error {
 	c.MQTT.validate(add)
 	c.Admin.validate(add)
 	c.Fetch.validate(add)
+	c.HTTP.validate(add)
 	atLeast(add, c.Sandbox.Memory, 1<<20, "sandbox", "memory")
 	if c.Memory.Budget > 0 {
 		atLeast(add, c.Memory.Budget, 32<<20, "memory", "budget")
@@ -61,8 +62,8 @@ func (m *MQTT) validate(add func(string, ...any)) {
 		if !slices.Contains([]string{"tcp", "tls", "ws", "wss"}, l.Network) {
 			add(fmt.Sprintf("%q must be tcp, tls, ws or wss", l.Network), "mqtt", "listeners", i, "network")
 		}
-		if names[l.Name] || l.Name == "" || l.Name == "admin" {
-			add("every listener needs a name of its own, and admin is the admin API's", "mqtt", "listeners", i, "name")
+		if names[l.Name] || l.Name == "" || l.Name == "admin" || l.Name == "http" {
+			add("every listener needs a name of its own, and admin and http are those of the admin API and of functions' routes", "mqtt", "listeners", i, "name")
 		}
 		names[l.Name] = true
 		encrypted := l.Network == "tls" || l.Network == "wss"

@@ -243,12 +243,33 @@ type Reply struct {
 // ErrPaused, ErrBusy, ErrClosed, store.ErrRolledBack and those of ctx, after which the
 // invocation may still run.
 func (d *Dispatcher) Invoke(ctx context.Context, name string, ev *event.Event, params trigger.Params) (Reply, error) {
-	return d.InvokeVersion(ctx, name, 0, ev, params)
+	return d.invoke(ctx, name, 0, ev, params, false)
+}
+
+// Request is Invoke for callers from outside, who are held to the function's
+// rate: beyond it the error is a *RateError.
+func (d *Dispatcher) Request(ctx context.Context, name string, ev *event.Event, params trigger.Params) (Reply, error) {
+	return d.invoke(ctx, name, 0, ev, params, true)
+}
+
+// RateError is a call over the function's rate.
+type RateError struct {
+	// Wait is how long it takes until a call may start.
+	Wait time.Duration
+}
+
+// Error says how long to wait.
+func (e *RateError) Error() string {
+	return fmt.Sprintf("over the function's rate: try again in %v", e.Wait.Round(time.Millisecond))
 }
 
 // InvokeVersion is Invoke of one of the versions that SetTraffic named; 0 is
 // the one that traffic falls to.
 func (d *Dispatcher) InvokeVersion(ctx context.Context, name string, number int, ev *event.Event, params trigger.Params) (Reply, error) {
+	return d.invoke(ctx, name, number, ev, params, false)
+}
+
+func (d *Dispatcher) invoke(ctx context.Context, name string, number int, ev *event.Event, params trigger.Params, limited bool) (Reply, error) {
 	f := d.lookup(name)
 	if f == nil || !f.deployed() {
 		return Reply{}, fmt.Errorf("invoke %s: %w", name, ErrNotDeployed)
@@ -272,6 +293,11 @@ func (d *Dispatcher) InvokeVersion(ctx context.Context, name string, number int,
 	if f.free.n >= d.cfg.MaxVolatile {
 		f.mu.Unlock()
 		return Reply{}, fmt.Errorf("invoke %s: %w", name, ErrBusy)
+	}
+	if limited && f.live != nil && f.live.Limits.Rate > 0 && !f.volatileTokenLocked() {
+		wait := time.Duration((1 - f.tokens) / float64(f.live.Limits.Rate) * float64(time.Second))
+		f.mu.Unlock()
+		return Reply{}, fmt.Errorf("invoke %s: %w", name, &RateError{wait})
 	}
 	f.enqueueLocked(t)
 	f.kickLocked()

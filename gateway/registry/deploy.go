@@ -193,6 +193,9 @@ func (r *Registry) Remove(ctx context.Context, name string) error {
 	if _, err := r.get(name); err != nil {
 		return err
 	}
+	if r.deps.Routes != nil {
+		r.deps.Routes.Remove(name)
+	}
 	r.deps.Triggers.Remove(name)
 	r.deps.Dispatcher.RemoveFunction(name)
 	if err := r.deps.Timers.Set(ctx, name, nil); err != nil {

@@ -97,6 +97,8 @@ func (r *Registry) leaveBroken(ctx context.Context, a store.Alias, cause error) 
 		d.spec.Limits, d.spec.Retry = d.spec.Limits.WithDefaults(), d.spec.Retry.WithDefaults()
 		if err := r.deps.Triggers.Set(triggerFunction(&d.spec, v.Number)); err != nil {
 			r.deps.Logger.Error("its triggers do not count", "function", a.Function, "error", err)
+		} else if r.deps.Routes != nil {
+			r.deps.Routes.Set(&d.spec) // its callers are told to come again
 		}
 	}
 	r.mu.Lock()

@@ -40,6 +40,9 @@ type Deps struct {
 	Secrets func(function string) host.Secrets
 	// Fetcher sends the functions' HTTP requests; nil sends none.
 	Fetcher host.Fetcher
+	// Routes hears which HTTP routes functions have, and refuses those that
+	// cannot be told from others'; nil has none.
+	Routes Routes
 	// Log receives what a function logs while its clean state is made.
 	Log func(function string, version int, line function.LogLine)
 	// Activated is called after a version went live, Removed after a function
@@ -59,6 +62,14 @@ type Timers interface {
 }
 
 var _ Timers = (*timer.Service)(nil)
+
+// Routes keeps the functions' HTTP routes.
+type Routes interface {
+	// Check reports what a function's routes are in conflict with.
+	Check(spec *function.Spec) error
+	Set(spec *function.Spec)
+	Remove(name string)
+}
 
 // Registry deploys, rolls back and removes functions. It may be used from any
 // goroutine; changes happen one at a time.
@@ -144,6 +155,9 @@ func (r *Registry) compile(ctx context.Context, b *bundle.Bundle, v store.Versio
 	timers, err := timer.Of(&spec)
 	g, faults := grant.New(&spec)
 	err = errors.Join(spec.Validate(), trigger.Check(triggerFunction(&spec, v.Number)), err, faults)
+	if err == nil && r.deps.Routes != nil {
+		err = r.deps.Routes.Check(&spec)
+	}
 	if err != nil {
 		return nil, admin.Refusal(err)
 	}
@@ -184,6 +198,9 @@ func (r *Registry) activate(ctx context.Context, d *deployment, aliases []store.
 	}
 	if err := r.deps.Triggers.Set(triggerFunction(&d.spec, d.version.Number)); err != nil {
 		return err
+	}
+	if r.deps.Routes != nil {
+		r.deps.Routes.Set(&d.spec)
 	}
 	if r.deps.Activated != nil {
 		r.deps.Activated(&d.spec)

@@ -18,6 +18,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/headgate-io/headgate/function"
 	"github.com/headgate-io/headgate/gateway/store"
 )
 
@@ -39,6 +40,18 @@ const (
 	// Local is nobody's scope: only the socket on the gateway itself has it.
 	Local Scope = "local"
 )
+
+// callPrefix starts the scopes of keys: tokens that may call functions over
+// HTTP, and nothing else.
+const callPrefix = "call:"
+
+// Call is the scope of a key that may call the function; * is every function.
+func Call(function string) Scope { return Scope(callPrefix + function) }
+
+// calls is the function that a key's scope names.
+func (s Scope) calls() (function string, ok bool) {
+	return strings.CutPrefix(string(s), callPrefix)
+}
 
 // Scopes are those that a token may have.
 var scopes = []Scope{Read, Deploy, Operate, Admin}
@@ -158,7 +171,9 @@ func (r *Registry) Add(ctx context.Context, name string, want []Scope, ttl time.
 	r.change.Lock()
 	defer r.change.Unlock()
 	want = slices.Clone(want)
-	slices.SortFunc(want, func(a, b Scope) int { return cmp.Compare(slices.Index(scopes, a), slices.Index(scopes, b)) })
+	slices.SortFunc(want, func(a, b Scope) int {
+		return cmp.Or(cmp.Compare(slices.Index(scopes, a), slices.Index(scopes, b)), cmp.Compare(a, b))
+	})
 	h := &holder{info: Info{Name: name, Scopes: slices.Compact(want), Created: r.now()}}
 	if ttl > 0 {
 		h.info.Expires = h.info.Created.Add(ttl)
@@ -194,16 +209,30 @@ func check(name string, want []Scope, ttl time.Duration) error {
 	if len(want) == 0 {
 		faults = append(faults, fmt.Errorf("%w: it may do nothing: name its scopes with --scope, of %s", ErrInvalid, list(scopes)))
 	}
+	keys := 0
 	for _, s := range want {
-		if !slices.Contains(scopes, s) {
-			faults = append(faults, fmt.Errorf("%w: scope %q: it is one of %s", ErrInvalid, s, list(scopes)))
+		name, call := s.calls()
+		switch {
+		case call && (name == "*" || function.ValidName(name)):
+			keys++
+		case !slices.Contains(scopes, s):
+			faults = append(faults, fmt.Errorf("%w: scope %q: it is one of %s, or call: and the name of a function", ErrInvalid, s, list(scopes)))
 		}
+	}
+	if keys > 0 && keys < len(want) {
+		faults = append(faults, fmt.Errorf("%w: a key that calls functions is for that alone: make another token for the admin API", ErrInvalid))
+	}
+	if len(want) > maxScopes {
+		faults = append(faults, fmt.Errorf("%w: %d scopes, more than the %d a token may have", ErrInvalid, len(want), maxScopes))
 	}
 	if ttl < 0 {
 		faults = append(faults, fmt.Errorf("%w: it would have expired already", ErrInvalid))
 	}
 	return errors.Join(faults...)
 }
+
+// maxScopes bounds the scopes of one token.
+const maxScopes = 64
 
 func list(all []Scope) string {
 	names := make([]string, len(all))
@@ -325,8 +354,18 @@ func (i Info) May(s Scope) bool {
 	switch {
 	case s == Local:
 		return false
-	case slices.Contains(i.Scopes, s), slices.Contains(i.Scopes, Admin):
+	case slices.Contains(i.Scopes, s):
+		return true
+	case slices.Contains(scopes, s) && slices.Contains(i.Scopes, Admin):
 		return true
 	}
-	return s == Read && len(i.Scopes) > 0
+	if _, key := s.calls(); key || s != Read {
+		return false
+	}
+	return slices.ContainsFunc(i.Scopes, func(have Scope) bool { return slices.Contains(scopes, have) })
+}
+
+// MayCall reports whether it is a key that may call the function.
+func (i Info) MayCall(function string) bool {
+	return slices.Contains(i.Scopes, Call(function)) || slices.Contains(i.Scopes, Call("*"))
 }

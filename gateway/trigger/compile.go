@@ -82,7 +82,7 @@ func (r *rule) compileSubject(tr *function.Trigger, own string) (err error) {
 	case function.TriggerMQTT:
 		r.kind, r.text, pattern = MQTT, tr.MQTT, tr.MQTT
 	case function.TriggerHTTP:
-		r.kind, r.text, pattern = HTTP, tr.HTTP, httpPattern(tr)
+		r.kind, r.text, pattern = HTTP, tr.HTTP, httpPattern(tr, own)
 	case function.TriggerCron, function.TriggerEvery:
 		r.kind, r.text = Timer, tr.String()
 		pattern, _, _ = tr.Timer(own)

@@ -101,6 +101,8 @@ const (
 	MaxMetrics = 64
 	// MaxOutputMeta is how many output attributes one invocation may set.
 	MaxOutputMeta = 64
+	// MaxOutputMetaBytes bounds the value of one.
+	MaxOutputMetaBytes = 8192
 )
 
 // Keys of meta. Params are also available one by one as "params.<name>".
@@ -122,6 +124,16 @@ const (
 	MetaParams = "params"
 	// MetaParamPrefix precedes the name of one capture.
 	MetaParamPrefix = "params."
+)
+
+// Keys of output_meta that an answer over HTTP is made of; MetaContentType is
+// the third.
+const (
+	// OutputStatus is the status, 200 by default.
+	OutputStatus = "status"
+	// OutputHeaderPrefix precedes the name of a header, in lower case. Several
+	// values of one are separated by line feeds.
+	OutputHeaderPrefix = "header."
 )
 
 // Find returns the call with a name.

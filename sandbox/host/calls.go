@@ -229,8 +229,8 @@ func (c *Calls) SetOutputMeta(key, value []byte) abi.Errno {
 	if e := c.checkName("output attribute", key); e != 0 {
 		return e
 	}
-	if len(value) > abi.MaxNameBytes {
-		return c.refuse(abi.Limit, "output attribute %s: value of %d bytes is over %d", key, len(value), abi.MaxNameBytes)
+	if len(value) > abi.MaxOutputMetaBytes {
+		return c.refuse(abi.Limit, "output attribute %s: value of %d bytes is over %d", key, len(value), abi.MaxOutputMetaBytes)
 	}
 	for i := range c.attrs {
 		if c.attrs[i].Key == string(key) {
