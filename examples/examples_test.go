@@ -27,7 +27,9 @@ func TestExamples(t *testing.T) {
 	for _, m := range manifests {
 		t.Run(filepath.Dir(m), func(t *testing.T) { runProject(t, engine, filepath.Dir(m)) })
 	}
-	t.Run("guide", func(t *testing.T) { runProject(t, engine, guide(t)) })
+	shown := guide(t)
+	t.Run("guide", func(t *testing.T) { runProject(t, engine, shown) })
+	t.Run("guide/kinds", func(t *testing.T) { runProject(t, engine, filepath.Join(shown, "kinds")) })
 }
 
 func openEngine(t *testing.T) *sandbox.Engine {

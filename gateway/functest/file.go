@@ -39,9 +39,19 @@ type Case struct {
 	Expect Expect         `yaml:"expect"`
 }
 
-// Event is the message that comes.
+// Event is what comes: a message on a topic, or what another kind of trigger
+// starts for.
 type Event struct {
 	Topic string `yaml:"topic"`
+	// Queue is the queue that a message comes from, State the key that has
+	// changed (of another function's state as function:key), Timer the calendar
+	// or interval of the trigger that fires, Lifecycle what happens, Failure the
+	// function that failed.
+	Queue     string `yaml:"queue"`
+	State     string `yaml:"state"`
+	Timer     string `yaml:"timer"`
+	Lifecycle string `yaml:"lifecycle"`
+	Failure   string `yaml:"failure"`
 	// Data is the payload as JSON, Text as it is; one of them.
 	Data any     `yaml:"data"`
 	Text *string `yaml:"text"`
@@ -57,6 +67,10 @@ type Expect struct {
 	Matched *bool `yaml:"matched"`
 	// Publish lists every message published, in order.
 	Publish *[]Publish `yaml:"publish"`
+	// Enqueue lists every message put on a queue, in order, Invoke every
+	// function started.
+	Enqueue *[]Enqueue `yaml:"enqueue"`
+	Invoke  *[]Invoke  `yaml:"invoke"`
 	// State is all that is stored after.
 	State *map[string]any `yaml:"state"`
 	// Output is the function's result, as JSON.
@@ -74,6 +88,22 @@ type Publish struct {
 	Text   *string `yaml:"text"`
 	QoS    *int    `yaml:"qos"`
 	Retain *bool   `yaml:"retain"`
+}
+
+// Enqueue is a message that the function must put on a queue.
+type Enqueue struct {
+	Queue string  `yaml:"queue"`
+	Data  any     `yaml:"data"`
+	Text  *string `yaml:"text"`
+	// Delay is looked at where it is given.
+	Delay *function.Duration `yaml:"delay"`
+}
+
+// Invoke is a function that the function must start.
+type Invoke struct {
+	Function string  `yaml:"function"`
+	Data     any     `yaml:"data"`
+	Text     *string `yaml:"text"`
 }
 
 // Read reads and checks the recorded events at path, for the functions of m.
@@ -121,8 +151,12 @@ func (f *File) check(i int, m *function.Manifest) error {
 		}
 	}
 	switch {
-	case c.Event.Topic == "":
-		return f.fault("name the topic that the message comes on", "tests", i, "event", "topic")
+	case c.Event.kinds() == 0:
+		return f.fault("name the topic that the message comes on; or a queue, state, timer, lifecycle or failure", "tests", i, "event", "topic")
+	case c.Event.kinds() > 1:
+		return f.fault("is of several kinds: name one of topic, queue, state, timer, lifecycle and failure", "tests", i, "event")
+	case c.Event.Topic == "" && (c.Event.QoS != nil || c.Event.Properties != nil):
+		return f.fault("qos and properties are a message's: name its topic, or leave them out", "tests", i, "event")
 	case c.Event.Data != nil && c.Event.Text != nil:
 		return f.fault("give data (JSON) or text, not both", "tests", i, "event")
 	}

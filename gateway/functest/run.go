@@ -10,7 +10,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/headgate-io/headgate/event"
 	"github.com/headgate-io/headgate/function"
 	"github.com/headgate-io/headgate/gateway/grant"
 	"github.com/headgate-io/headgate/gateway/trigger"
@@ -79,7 +78,10 @@ func match(spec *function.Spec, c *Case) (*trigger.Explanation, []byte, error) {
 	if err != nil {
 		return nil, nil, fmt.Errorf("%s: event.data: %w", c.Name, err)
 	}
-	msg := &trigger.Message{Topic: c.Event.Topic, Payload: data, QoS: 1}
+	msg, err := c.Event.message(spec, data)
+	if err != nil {
+		return nil, nil, fmt.Errorf("%s: %w", c.Name, err)
+	}
 	if c.Event.QoS != nil {
 		msg.QoS = byte(*c.Event.QoS)
 	}
@@ -121,8 +123,9 @@ func explainMatch(x *trigger.Explanation, want bool) string {
 }
 
 func invocation(spec *function.Spec, c *Case, x *trigger.Explanation, data []byte, st host.State) host.Invocation {
+	ev := c.Event.event(spec)
 	m := meta{
-		abi.MetaID: "test", abi.MetaSource: "/test", abi.MetaType: event.TypeMQTT, abi.MetaSubject: c.Event.Topic,
+		abi.MetaID: ev.ID, abi.MetaSource: ev.Source, abi.MetaType: ev.Type, abi.MetaSubject: ev.Subject,
 		abi.MetaTime: time.Now().UTC().Format(time.RFC3339Nano), abi.MetaFunction: spec.Name, abi.MetaVersion: "1",
 		abi.MetaAttempt: "1", abi.MetaHops: "0", abi.MetaParams: jsonText(x.Params),
 	}
@@ -196,6 +199,7 @@ func (r *Report) judge(calls *host.Calls, st *state) {
 	if want.Publish != nil {
 		r.judgePublishes(effects.Publishes, *want.Publish)
 	}
+	r.judgeStarts(effects)
 	st.apply(effects.Writes)
 	if want.State != nil {
 		if got, want := st.stored(), normal(*want.State); !same(got, want) {

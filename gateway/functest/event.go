@@ -1,0 +1,133 @@
+package functest
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/headgate-io/headgate/event"
+	"github.com/headgate-io/headgate/function"
+	"github.com/headgate-io/headgate/gateway/trigger"
+)
+
+// kinds is how many kinds of events it says to be.
+func (e *Event) kinds() (n int) {
+	for _, s := range [...]string{e.Topic, e.Queue, e.State, e.Timer, e.Lifecycle, e.Failure} {
+		if s != "" {
+			n++
+		}
+	}
+	return n
+}
+
+// event is what the function is asked about, without its data.
+func (e *Event) event(spec *function.Spec) *event.Event {
+	ev := &event.Event{ID: "test", Source: "/test", Type: event.TypeMQTT, Subject: e.Topic}
+	switch {
+	case e.Queue != "":
+		ev.Type, ev.Subject = event.TypeQueue, e.Queue
+	case e.State != "":
+		namespace, key := e.key(spec)
+		ev.Type, ev.Subject = event.TypeState, namespace+":"+key
+	case e.Timer != "":
+		ev.Type, ev.Subject = event.TypeTimer, e.timer(spec)
+	case e.Lifecycle != "":
+		ev.Type, ev.Subject = event.TypeLifecycle+e.Lifecycle, ""
+	case e.Failure != "":
+		ev.Type, ev.Subject = event.TypeFailed, e.Failure
+	}
+	return ev
+}
+
+// message is the event as triggers look at it.
+func (e *Event) message(spec *function.Spec, data []byte) (*trigger.Message, error) {
+	m := &trigger.Message{Topic: e.Topic, Payload: data, QoS: 1}
+	if e.Topic != "" {
+		return m, nil
+	}
+	m.Event = e.event(spec)
+	switch {
+	case e.Queue != "":
+		m.Kind, m.Topic = trigger.Queue, e.Queue
+	case e.State != "":
+		m.Kind, m.Topic = trigger.State, trigger.StateSubject(e.key(spec))
+	case e.Timer != "":
+		m.Kind, m.Topic = trigger.Timer, e.timer(spec)
+		if m.Topic == "" {
+			return nil, fmt.Errorf("event.timer: %q is not the cron or every of a trigger of %s", e.Timer, spec.Name)
+		}
+	case e.Lifecycle != "":
+		m.Kind, m.Topic, m.QoS = trigger.Lifecycle, e.Lifecycle, 0
+	default:
+		m.Kind, m.Topic = trigger.Failure, e.Failure
+	}
+	return m, nil
+}
+
+// key is whose key has changed, and which.
+func (e *Event) key(spec *function.Spec) (namespace, key string) {
+	if namespace, key, other := strings.Cut(e.State, ":"); other {
+		return namespace, key
+	}
+	return spec.Name, e.State
+}
+
+// timer is the name of the timer that is meant; empty where there is none.
+func (e *Event) timer(spec *function.Spec) string {
+	for i := range spec.Triggers {
+		t := &spec.Triggers[i]
+		var every function.Duration
+		same := t.Every != nil && every.UnmarshalText([]byte(e.Timer)) == nil && every == *t.Every
+		if name, _, ok := t.Timer(spec.Name); ok && (same || t.Cron == e.Timer) {
+			return name
+		}
+	}
+	return ""
+}
+
+// judgeStarts compares what was put on queues, and which functions were
+// started, with what was expected.
+func (r *Report) judgeStarts(effects *function.Effects) {
+	if want := r.Case.Expect.Enqueue; want != nil {
+		for i, w := range *want {
+			if i >= len(effects.Enqueues) {
+				r.fault("enqueue %d on %s is missing", i+1, w.Queue)
+				continue
+			}
+			g := effects.Enqueues[i]
+			r.judgeStart("enqueue", i, g.Queue, w.Queue, g.Payload, w.Data, w.Text)
+			if w.Delay != nil && w.Delay.Std() != g.Delay {
+				r.fault("enqueue %d on %s: want delay %v, got %v", i+1, g.Queue, w.Delay, g.Delay)
+			}
+		}
+		for _, g := range effects.Enqueues[min(len(effects.Enqueues), len(*want)):] {
+			r.fault("enqueue on %s was not expected: %s", g.Queue, g.Payload)
+		}
+	}
+	if want := r.Case.Expect.Invoke; want != nil {
+		for i, w := range *want {
+			if i >= len(effects.Invokes) {
+				r.fault("invoke %d of %s is missing", i+1, w.Function)
+				continue
+			}
+			g := effects.Invokes[i]
+			r.judgeStart("invoke", i, g.Function, w.Function, g.Payload, w.Data, w.Text)
+		}
+		for _, g := range effects.Invokes[min(len(effects.Invokes), len(*want)):] {
+			r.fault("invoke of %s was not expected: %s", g.Function, g.Payload)
+		}
+	}
+}
+
+func (r *Report) judgeStart(what string, i int, got, want string, payloadGot []byte, data any, text *string) {
+	if got != want {
+		r.fault("%s %d: want %s, got %s", what, i+1, want, got)
+	}
+	wanted, err := payload(data, text)
+	if err != nil {
+		r.fault("%s %d: %v", what, i+1, err)
+		return
+	}
+	if (data != nil || text != nil) && !same(decode(payloadGot), decode(wanted)) {
+		r.fault("%s %d of %s: want %s, got %s", what, i+1, got, wanted, payloadGot)
+	}
+}
