@@ -66,6 +66,8 @@ type Engine struct {
 type compiled struct {
 	code   wazero.CompiledModule
 	report *instrument.Report
+	// command is true of a WASI command.
+	command bool
 }
 
 // New opens an engine. Without a CacheDir nothing is kept between runs.

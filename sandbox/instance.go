@@ -32,6 +32,10 @@ type instance struct {
 	handle api.Function // of a native guest
 	script engine.Guest // of a script
 
+	// of a WASI command
+	stdin  int // how much of the input was read
+	stdout []byte
+
 	ctx      callContext
 	calls    *host.Calls
 	deadline time.Time
@@ -157,8 +161,11 @@ func (in *instance) initialiseWith(ctx context.Context, run func() error) error 
 // its top level.
 func (in *instance) runInit() error {
 	steps := []string{instrument.StartExport, abi.ExportInitialize, abi.ExportInit}
-	if in.module.script != nil {
+	switch {
+	case in.module.script != nil:
 		steps = steps[:2]
+	case in.module.code.command:
+		steps = steps[:1]
 	}
 	for _, name := range steps {
 		f := in.mod.ExportedFunction(name)
@@ -197,8 +204,12 @@ func (in *instance) bind(booted engine.State) error {
 		in.script = booted.Bind(in.mod)
 		return nil
 	}
-	if in.handle = in.mod.ExportedFunction(abi.ExportHandle); in.handle == nil {
-		return fmt.Errorf("export %s is missing", abi.ExportHandle)
+	name := abi.ExportHandle
+	if in.module.code.command {
+		name = commandStart
+	}
+	if in.handle = in.mod.ExportedFunction(name); in.handle == nil {
+		return fmt.Errorf("export %s is missing", name)
 	}
 	return nil
 }
@@ -210,6 +221,7 @@ func (in *instance) begin(ctx context.Context, calls *host.Calls, fuel int64, de
 	in.slice, in.resumed = in.module.engine.slice, time.Time{}
 	in.floor.Set(uint64(max(fuel-in.slice, 0)))
 	in.stack.Set(uint64(in.module.stackWeight()))
+	in.stdin, in.stdout = 0, in.stdout[:0]
 }
 
 // run handles one event. It reports whether the instance is fit for another.
@@ -238,6 +250,8 @@ func (in *instance) run(ctx context.Context, calls *host.Calls) (r function.Resu
 	r.MemoryBytes = in.mem.size
 	fit = true
 	switch {
+	case in.module.code.command:
+		r.Outcome, r.Error, fit = in.ended(err)
 	case err != nil:
 		r.Outcome, r.Error, fit = in.explain(err)
 	case failed:
@@ -247,6 +261,9 @@ func (in *instance) run(ctx context.Context, calls *host.Calls) (r function.Resu
 	calls.Finish()
 	if r.Outcome == function.OK {
 		r.Output = calls.Output()
+	}
+	if cap(in.stdout) > maxKeptOutput {
+		in.stdout = nil
 	}
 	in.calls, in.ctx.Context = nil, context.Background()
 	return r, fit

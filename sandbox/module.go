@@ -166,6 +166,10 @@ func validate(ctx context.Context, wasm []byte) error {
 // checkNative refuses a module that could not be run, before it is.
 func checkNative(c *compiled, limits function.Limits) error {
 	exports := c.code.ExportedFunctions()
+	if exports[abi.ExportMarker] == nil && isCommand(c) {
+		c.command = true
+		return checkCommand(c, limits)
+	}
 	if exports[abi.ExportMarker] == nil {
 		return &instrument.Error{Where: "export " + abi.ExportMarker, Problem: markerHint(c.report)}
 	}
@@ -191,6 +195,10 @@ func checkNative(c *compiled, limits function.Limits) error {
 			return &instrument.Error{Where: "export " + x.name, Problem: fmt.Sprintf("has the wrong type: it takes nothing and returns %d values of type i32", len(x.results))}
 		}
 	}
+	return errors.Join(checkMemory(c, limits), checkImports(c))
+}
+
+func checkMemory(c *compiled, limits function.Limits) error {
 	if !c.report.HasMemory {
 		return &instrument.Error{Where: "export memory", Problem: "missing: host calls read and write the guest's memory"}
 	}
@@ -198,7 +206,7 @@ func checkNative(c *compiled, limits function.Limits) error {
 		return &instrument.Error{Where: "memory section", Problem: fmt.Sprintf("the module starts with %s of memory, limits.memory allows %s: raise it",
 			function.ByteSize(need), limits.Memory)}
 	}
-	return checkImports(c)
+	return nil
 }
 
 func markerHint(r *instrument.Report) string {
@@ -210,9 +218,6 @@ func markerHint(r *instrument.Report) string {
 		case "env":
 			return missing + fmt.Sprintf("; it imports env.%s, so a library it was linked with is missing", imp.Name)
 		}
-	}
-	if slices.Contains(r.Exports, "_start") {
-		return "missing: this is a WASI command with _start, which this version of the gateway does not run; build a reactor with the Headgate SDK (clang -mexec-model=reactor, go build -buildmode=c-shared)"
 	}
 	return missing
 }

@@ -12,8 +12,9 @@ import (
 type stop struct {
 	outcome function.Outcome
 	reason  string
-	// exit is true when the guest asked to exit.
+	// exit is true when the guest asked to exit, with code.
 	exit bool
+	code uint32
 }
 
 func (s *stop) Error() string { return s.reason }

@@ -16,7 +16,7 @@ import (
 
 // wasiModule is WASI preview 1. A guest gets its clock and random from the
 // invocation, standard output and error become log lines, and there is
-// nothing else: no files, no arguments, no environment, no sockets.
+// nothing else: no files, no sockets; arguments and environment for commands.
 const wasiModule = "wasi_snapshot_preview1"
 
 // Error numbers of WASI preview 1.
@@ -51,10 +51,10 @@ func types(spec string) []api.ValueType {
 
 // wasiCalls is all of preview 1 except proc_exit, which returns nothing.
 var wasiCalls = []wasiCall{
-	{"args_get", types("ii"), wasiNothing},
-	{"args_sizes_get", types("ii"), wasiZeroSizes},
-	{"environ_get", types("ii"), wasiNothing},
-	{"environ_sizes_get", types("ii"), wasiZeroSizes},
+	{"args_get", types("ii"), wasiList((*instance).arguments)},
+	{"args_sizes_get", types("ii"), wasiSizes((*instance).arguments)},
+	{"environ_get", types("ii"), wasiList((*instance).environment)},
+	{"environ_sizes_get", types("ii"), wasiSizes((*instance).environment)},
 	{"clock_res_get", types("ii"), wasiClockRes},
 	{"clock_time_get", types("ili"), wasiClockTime},
 	{"fd_advise", types("illi"), nil},
@@ -105,7 +105,7 @@ func (e *Engine) addWASI(ctx context.Context) error {
 		b.NewFunctionBuilder().WithGoFunction(wasiFunction(c), c.params, result).Export(c.name)
 	}
 	exit := api.GoFunc(func(_ context.Context, s []uint64) {
-		panic(&stop{outcome: function.Trapped, exit: true, reason: fmt.Sprintf("the guest exited with code %d instead of returning", uint32(s[0]))})
+		panic(&stop{outcome: function.Trapped, exit: true, code: uint32(s[0]), reason: fmt.Sprintf("the guest exited with code %d instead of returning", uint32(s[0]))})
 	})
 	b.NewFunctionBuilder().WithGoFunction(exit, []api.ValueType{api.ValueTypeI32}, nil).Export("proc_exit")
 	if _, err := b.Instantiate(ctx); err != nil {
@@ -132,13 +132,6 @@ func wasiFunction(c wasiCall) api.GoFunc {
 }
 
 func wasiNothing(*instance, []uint64) uint32 { return wasiOK }
-
-func wasiZeroSizes(in *instance, s []uint64) uint32 {
-	if !in.linear.WriteUint32Le(uint32(s[0]), 0) || !in.linear.WriteUint32Le(uint32(s[1]), 0) {
-		return wasiFault
-	}
-	return wasiOK
-}
 
 func wasiClockRes(in *instance, s []uint64) uint32 {
 	if !in.linear.WriteUint64Le(uint32(s[1]), uint64(time.Millisecond)) {
@@ -197,13 +190,18 @@ func (in *instance) eachBuffer(list, count uint64, visit func([]byte) bool) bool
 	return true
 }
 
-// wasiRead finds the end of standard input at once, and reads the files of a
-// script. Of JavaScript it is the way to the host: the engine's read(2)
+// wasiRead finds the end of standard input at once, except for a command, and
+// reads the files of a script. Of JavaScript it is the way to the host: the engine's read(2)
 // reaches it with the call's number as the descriptor, and the buffer of the
 // glue.
 func wasiRead(in *instance, s []uint64) uint32 {
 	n := uint32(0)
-	if fd := uint32(s[0]); fd != 0 {
+	if fd := uint32(s[0]); fd == 0 && in.module.code.command {
+		var ok bool
+		if n, ok = in.readInput(s[1], s[2]); !ok {
+			return wasiFault
+		}
+	} else if fd != 0 {
 		var ok bool
 		if n, ok = in.readFile(fd, s[1], s[2]); !ok {
 			v, readable := in.linear.Read(uint32(s[1]), 8)
@@ -276,7 +274,11 @@ func wasiWrite(in *instance, s []uint64) uint32 {
 	}
 	total := uint32(0)
 	ok := in.eachBuffer(s[1], s[2], func(b []byte) bool {
-		in.calls.Write(stream, b)
+		if stream == host.Stdout && in.module.code.command {
+			in.writeOutput(b)
+		} else {
+			in.calls.Write(stream, b)
+		}
 		total += uint32(len(b))
 		return true
 	})

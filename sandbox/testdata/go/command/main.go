@@ -1,0 +1,33 @@
+// Command command is a program that knows nothing of the gateway.
+package main
+
+import (
+	"bufio"
+	"fmt"
+	"os"
+	"strings"
+)
+
+var runs int
+
+func main() {
+	runs++
+	in := bufio.NewScanner(os.Stdin)
+	for in.Scan() {
+		switch word, rest, _ := strings.Cut(in.Text(), " "); word {
+		case "env":
+			fmt.Println(os.Getenv(rest))
+		case "fail":
+			fmt.Fprintln(os.Stderr, "asked to fail")
+			os.Exit(3)
+		case "panic":
+			panic("asked to panic")
+		case "flood":
+			for {
+				fmt.Println(strings.Repeat("x", 1000))
+			}
+		default:
+			fmt.Println(runs, len(os.Args), strings.ToUpper(in.Text()))
+		}
+	}
+}
