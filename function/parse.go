@@ -94,6 +94,9 @@ func (s *source) decode(v any) (err error) {
 	if len(tree.Docs) == 0 || tree.Docs[0].Body == nil {
 		return nil // the library would write zeros over v
 	}
+	if err := s.unfolded(tree.Docs[0].Body); err != nil {
+		return err
+	}
 	err = yaml.NewDecoder(bytes.NewReader(s.text), yaml.Strict()).Decode(v)
 	if err != nil && !errors.Is(err, io.EOF) {
 		return s.yamlFault(err)

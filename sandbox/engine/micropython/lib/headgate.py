@@ -280,6 +280,8 @@ class Context:
         _send(_call_invoke, _name(function, "invoke: the function"), _encode(payload))
 
     def metric(self, name, value):
+        if not isinstance(value, (int, float)):
+            raise TypeError("metric: the value is not a number")
         _call_metric(_name(name, "metric: the name"), float(value))
 
     def secret(self, name):
