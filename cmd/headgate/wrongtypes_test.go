@@ -1,6 +1,7 @@
 package main
 
 import (
+	"os"
 	"strings"
 	"testing"
 
@@ -56,8 +57,8 @@ func TestWrongTypes(t *testing.T) {
 	g := openTestGateway(t)
 	for ending, cases := range wrongTypes {
 		t.Run(ending, func(t *testing.T) {
-			if _, err := micropython.Wasm(); ending == "py" && err != nil {
-				t.Skip(err)
+			if ending == "py" && !micropython.Available() && os.Getenv("HEADGATE_REQUIRE_TOOLCHAINS") == "" {
+				t.Skip("the Python engine is not there: make engines; set HEADGATE_REQUIRE_TOOLCHAINS=1 to make this a failure")
 			}
 			for _, c := range cases {
 				source := "export default (event, ctx) => {\n  ctx.state.set(\"before\", 1);\n  " + c.call + ";\n};\n"
