@@ -282,3 +282,30 @@ func (t *Trigger) equal(u *Trigger) bool {
 	a.QoS, b.QoS, a.Every, b.Every = nil, nil, nil, nil
 	return reflect.DeepEqual(a, b) && t.EffectiveQoS() == u.EffectiveQoS() && (t.Every == nil) == (u.Every == nil) && (t.Every == nil || *t.Every == *u.Every)
 }
+
+// Words is the trigger with its options, for people: mqtt farm/+/x, in the
+// order of field, when data.x > 1.
+func (t *Trigger) Words() string {
+	kinds, values := t.kinds()
+	if len(kinds) == 0 {
+		return "none"
+	}
+	w := string(kinds[0]) + " " + values[0]
+	for _, o := range [...]struct {
+		set  bool
+		text string
+	}{
+		{t.Timezone != "", " in " + t.Timezone},
+		{t.OnEstimate, ", on an estimated clock too"},
+		{t.Missed != "", ", missed: " + t.Missed},
+		{t.QoS != nil, fmt.Sprintf(", QoS %d", t.EffectiveQoS())},
+		{t.Retained, ", retained messages too"},
+		{t.OrderBy != "", ", in the order of " + t.OrderBy},
+		{t.When != "", ", when " + t.When},
+	} {
+		if o.set {
+			w += o.text
+		}
+	}
+	return w
+}

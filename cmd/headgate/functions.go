@@ -91,7 +91,7 @@ func (a *app) describe(f api.FunctionDetail) error {
 		fmt.Fprintf(a.out, "broken       it does not run, its events wait: %s\n", f.Broken)
 	}
 	fmt.Fprintf(a.out, "author       %s\ndigest       %s\n", f.Author, f.Digest)
-	fmt.Fprintf(a.out, "triggers     %s\n", strings.Join(f.Triggers, "\n             "))
+	fmt.Fprintf(a.out, "triggers     %s\n", strings.Join(triggerLines(&f), "\n             "))
 	fmt.Fprintf(a.out, "invocations  %d, %s, %s in %s\n", c.Invocations, counted(c.ColdStarts, "cold start"), counted(c.Instances, "instance"), size(c.MemoryBytes))
 	fmt.Fprintf(a.out, "errors       %d%s\n", sum(c.Errors), kinds(c.Errors))
 	fmt.Fprintf(a.out, "waiting      %d queued, %d of them for their next attempt, %s, %d expired, %d dropped, %s\n", c.Queued, c.Waiting,
@@ -116,6 +116,23 @@ func (a *app) describe(f api.FunctionDetail) error {
 			row(fmt.Sprint(v.Version, mark), day(v.Created), v.Digest[:12], v.Author[:12])
 		}
 	})
+}
+
+// triggerLines are the triggers in words, with when timers fire next.
+func triggerLines(f *api.FunctionDetail) []string {
+	next := make(map[string]string, len(f.Timers))
+	for _, t := range f.Timers {
+		next[t.Trigger] = ", next at " + day(t.Next)
+		if t.Next.IsZero() {
+			next[t.Trigger] = ", waits until the time is known ('headgate clock')"
+		}
+	}
+	lines := make([]string, 0, len(f.Spec.Triggers))
+	for i := range f.Spec.Triggers {
+		t := &f.Spec.Triggers[i]
+		lines = append(lines, t.Words()+next[t.String()])
+	}
+	return lines
 }
 
 // breakerLine says whether the function runs, and if not why and until when.
