@@ -138,3 +138,63 @@ func TestWebInJavaScript(t *testing.T) {
 		}
 	}
 }
+
+// TestLambdaHandlers runs what people have written for AWS Lambda, unchanged.
+func TestLambdaHandlers(t *testing.T) {
+	in := host.Invocation{Input: []byte(`{"n":2}`), Meta: metaMap{"id": "7", "function": "f", "version": "3"}}
+	web := host.Invocation{Input: []byte(`{"n":2}`), Meta: metaMap{
+		"id": "7", "function": "f", "version": "3", "subject": "/a", "time": "2026-05-01T08:00:00Z", "params": `{"id":"9"}`,
+		"httpmethod": "POST", "httpquery": "name=World&x=1", "httpheaders": `{"user-agent":"t"}`, "httpremote": "192.0.2.1",
+	}}
+	for _, c := range []struct {
+		name, source string
+		in           host.Invocation
+		want         string
+	}{
+		{"async", `exports.handler = async (event, context) => ({ n: event.n + 1, id: context.awsRequestId, name: context.functionName, left: context.getRemainingTimeInMillis() > 0 });`, in, `{"n":3,"id":"7","name":"f","left":true}`},
+		{"module", `const twice = (n) => 2 * n; module.exports.handler = async function (event) { return twice(event.n); };`, in, "4"},
+		{"named export", `export const handler = async (event) => event.n;`, in, "2"},
+		{"callback", `exports.handler = (event, context, callback) => { callback(null, { n: event.n }); };`, in, `{"n":2}`},
+		{"plain", `module.exports = (event, ctx) => event.data.n + ctx.config.target;`, in, "34"},
+		{"default", `export default function handler(event) { return event.data.n; }`, in, "2"},
+		{"environment", `exports.handler = async () => process.env.mode + process.env.target;`, in, "on32"},
+		{"http", `exports.handler = async (event) => [event.httpMethod, event.rawPath, event.queryStringParameters.name, event.pathParameters.id, JSON.parse(event.body).n, event.requestContext.http.sourceIp];`, web, `["POST","/a","World","9",2,"192.0.2.1"]`},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			if r, calls := script(t, c.source, nil, c.in); r.Outcome != function.OK || string(r.Output) != c.want {
+				t.Errorf("%s %s %q, want %s %v", r.Outcome, r.Error, r.Output, c.want, calls.Logs())
+			}
+		})
+	}
+	for source, want := range map[string]string{
+		"exports.handler = async (event) => {\n  throw new Error('broken');\n};":                         "Error: broken at <anonymous> (f.js:2",
+		"exports.handler = (event, context, callback) => callback(new TypeError('late'));":               "TypeError: late",
+		"exports.handler = async () => {\n  const fs = require('fs');\n};":                               `require("fs"): there are no packages here`,
+		"export default async () => {\n  const r = await fetch('https://elsewhere.org');\n  return 1\n}": "f.js:2",
+	} {
+		if r, _ := script(t, source, &echo{}, in); r.Outcome != function.Failed || !strings.Contains(r.Error, want) {
+			t.Errorf("%s\n%s %s, want %s", source, r.Outcome, r.Error, want)
+		}
+	}
+}
+
+// TestReplies turns what a handler returns into the attributes of an answer.
+func TestReplies(t *testing.T) {
+	web := host.Invocation{Meta: metaMap{"httpmethod": "GET", "subject": "/a", "httpheaders": "{}", "time": "2026-05-01T08:00:00Z"}}
+	for source, want := range map[string]string{
+		`export default () => new Response("hi", { status: 418, headers: { "X-A": "1" } })`: `[{status 418} {datacontenttype text/plain;charset=UTF-8} {header.x-a 1}] hi`,
+		`export default () => Response.json({ a: 1 })`:                                      `[{status 200} {datacontenttype application/json}] {"a":1}`,
+		`export default () => ({ statusCode: 404, headers: { A: "1" }, body: "none" })`:     `[{status 404} {header.a 1}] none`,
+		`export default () => ({ a: 1 })`:                                                   `[{datacontenttype application/json}] {"a":1}`,
+		`export default () => "text"`:                                                       `[] text`,
+	} {
+		r, calls := script(t, source, nil, web)
+		if got := fmt.Sprint(calls.OutputMeta()) + " " + string(r.Output); got != want {
+			t.Errorf("%s\n got %s %s\nwant %s", source, got, r.Error, want)
+		}
+	}
+	r, calls := script(t, `export default () => ({ statusCode: 404, body: "x" })`, nil, host.Invocation{})
+	if string(r.Output) != `{"statusCode":404,"body":"x"}` || len(calls.OutputMeta()) != 1 {
+		t.Errorf("of no request: %s %v", r.Output, calls.OutputMeta())
+	}
+}

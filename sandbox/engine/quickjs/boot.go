@@ -206,13 +206,13 @@ func (b *booter) load(s *State, p engine.Program) error {
 	if err != nil {
 		return err
 	}
-	if err := b.loadExtensions(s, p); err != nil {
-		return err
-	}
 	hub := b.property(c, b.call("JS_GetGlobalObject", c), "__headgate")
 	s.args = b.property(c, hub, "args")
 	s.run, s.finish = b.property(c, hub, "run"), b.property(c, hub, "finish")
 	adopt := b.property(c, hub, "adopt")
+	if err := b.loadExtensions(s, p); err != nil {
+		return err
+	}
 	mod, err := b.compileFile(s, p, p.Main, nil)
 	if err != nil {
 		return err
