@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"strings"
 	"syscall"
 	"testing"
@@ -418,4 +419,50 @@ func TestRoutesDrain(t *testing.T) {
 		t.Errorf("%d %s", a.status, a.body)
 	}
 	<-stopped
+}
+
+// TestHTTPAPIExample is what its README shows, with a client of the real thing.
+func TestHTTPAPIExample(t *testing.T) {
+	r, url := served(t)
+	m, err := function.ReadManifest("../examples/http-api/headgate.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, spec := range m.Functions {
+		source, err := os.ReadFile("../examples/http-api/" + spec.Main)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.deploy(*spec, source)
+	}
+	key := "X-Api-Key: " + r.key("phone", "items")
+	if a := r.ask("GET", url+"/hello?name=World", ""); a.status != 200 || a.body != `{"message":"Hello, World!"}` {
+		t.Errorf("%d %s", a.status, a.body)
+	}
+	if a := r.ask("GET", url+"/fn/hello", ""); a.status != 401 {
+		t.Errorf("without a key: %d %s", a.status, a.body)
+	}
+	for _, x := range []struct {
+		method, path, body string
+		status             int
+		want               string
+	}{
+		{"GET", "/items", "", 200, "[]"},
+		{"POST", "/items", `{"name":"hose"}`, 201, `{"id":"1","name":"hose"}`},
+		{"POST", "/items", `{"name":"pump"}`, 201, `{"id":"2","name":"pump"}`},
+		{"POST", "/items", `[1]`, 400, `{"status":400,"detail":"an item is a JSON object"}`},
+		{"PUT", "/items/1", `{"name":"tap"}`, 200, `{"name":"tap"}`},
+		{"GET", "/items", "", 200, `[{"id":"1","name":"tap"},{"id":"2","name":"pump"}]`},
+		{"DELETE", "/items/2", "", 204, ""},
+		{"GET", "/items/2", "", 404, `{"status":404,"detail":"there is no item 2"}`},
+		{"PATCH", "/items/1", "", 405, "this path takes GET, HEAD, PUT, DELETE"},
+	} {
+		if a := r.ask(x.method, url+x.path, x.body, key); a.status != x.status || !strings.Contains(a.body, x.want) {
+			t.Errorf("%s %s: %d %s, want %d %s", x.method, x.path, a.status, a.body, x.status, x.want)
+		}
+	}
+	r.call(http.MethodDelete, "/v1/functions/items", nil, nil)
+	if a := r.ask("GET", url+"/items", "", key); a.status != 404 {
+		t.Errorf("without its function: %d", a.status)
+	}
 }

@@ -25,10 +25,10 @@ const good = await run(handler, {
   state: { runs: 41, old: "x", keep: "y" }, denied: ["other:x", "secret/x"], secrets: { k: "s3cret", unset: undefined },
 });
 const codes = [];
-const bad = await run((event, ctx) => {
+const bad = await run(async (event, ctx) => {
   for (const f of [() => ctx.state.get("a"), () => ctx.publish("a", 1), () => ctx.enqueue("a"), () => ctx.invoke("a"),
     () => ctx.secret("k"), () => ctx.actuate("v", "on"), () => ctx.sensor("s"), () => ctx.fetch("u")]) {
-    try { f(); } catch (e) { codes.push(e.code); }
+    try { await f(); } catch (e) { codes.push(e.code); }
   }
   ctx.state.set("b", 1);
   ctx.publish("b", 1);
@@ -104,7 +104,7 @@ func TestTestKit(t *testing.T) {
 	if b := got.Bad; b.Error != "Error: asked to fail" || len(b.Published) > 0 || !reflect.DeepEqual(b.State, map[string]any{"c": 1.0}) {
 		t.Errorf("a failed event left %+v", b)
 	}
-	codes := []string{"DENIED", "DENIED", "DENIED", "DENIED", "DENIED", "UNSUPPORTED", "UNSUPPORTED", "UNSUPPORTED"}
+	codes := []string{"DENIED", "DENIED", "DENIED", "DENIED", "DENIED", "UNSUPPORTED", "UNSUPPORTED", "UNAVAILABLE"}
 	if !reflect.DeepEqual(got.Codes, codes) {
 		t.Errorf("codes %v", got.Codes)
 	}

@@ -11,7 +11,7 @@ import (
 
 // kinds is how many kinds of events it says to be.
 func (e *Event) kinds() (n int) {
-	for _, s := range [...]string{e.Topic, e.Queue, e.State, e.Timer, e.Lifecycle, e.Failure} {
+	for _, s := range [...]string{e.Topic, e.HTTP, e.Queue, e.State, e.Timer, e.Lifecycle, e.Failure} {
 		if s != "" {
 			n++
 		}
@@ -23,6 +23,8 @@ func (e *Event) kinds() (n int) {
 func (e *Event) event(spec *function.Spec) *event.Event {
 	ev := &event.Event{ID: "test", Source: "/test", Type: event.TypeMQTT, Subject: e.Topic}
 	switch {
+	case e.HTTP != "":
+		e.fillRequest(ev)
 	case e.Queue != "":
 		ev.Type, ev.Subject = event.TypeQueue, e.Queue
 	case e.State != "":
@@ -46,6 +48,8 @@ func (e *Event) message(spec *function.Spec, data []byte) (*trigger.Message, err
 	}
 	m.Event = e.event(spec)
 	switch {
+	case e.HTTP != "":
+		m.Kind, m.Topic = trigger.HTTP, trigger.HTTPSubject(m.Event.Extensions[event.ExtHTTPMethod], m.Event.Subject)
 	case e.Queue != "":
 		m.Kind, m.Topic = trigger.Queue, e.Queue
 	case e.State != "":

@@ -36,7 +36,9 @@ type Case struct {
 	Secrets map[string]string `yaml:"secrets"`
 	// Config overrides the manifest's, key by key.
 	Config map[string]any `yaml:"config"`
-	Expect Expect         `yaml:"expect"`
+	// Fetch are the requests that it sends, in order, with their answers.
+	Fetch  []Fetch `yaml:"fetch"`
+	Expect Expect  `yaml:"expect"`
 }
 
 // Event is what comes: a message on a topic, or what another kind of trigger
@@ -52,6 +54,9 @@ type Event struct {
 	Timer     string `yaml:"timer"`
 	Lifecycle string `yaml:"lifecycle"`
 	Failure   string `yaml:"failure"`
+	// HTTP is a request, as GET /fields/3?unit=mm, with Headers.
+	HTTP    string            `yaml:"http"`
+	Headers map[string]string `yaml:"headers"`
 	// Data is the payload as JSON, Text as it is; one of them.
 	Data any     `yaml:"data"`
 	Text *string `yaml:"text"`
@@ -75,6 +80,9 @@ type Expect struct {
 	State *map[string]any `yaml:"state"`
 	// Output is the function's result, as JSON.
 	Output any `yaml:"output"`
+	// Status and Headers are those of the answer to a request.
+	Status  *int              `yaml:"status"`
+	Headers map[string]string `yaml:"headers"`
 	// Error is a part of the error that the invocation must end with.
 	Error string `yaml:"error"`
 	// Log is a part of a line that must be logged.
@@ -152,13 +160,20 @@ func (f *File) check(i int, m *function.Manifest) error {
 	}
 	switch {
 	case c.Event.kinds() == 0:
-		return f.fault("name the topic that the message comes on; or a queue, state, timer, lifecycle or failure", "tests", i, "event", "topic")
+		return f.fault("name the topic that the message comes on; or a request (http: GET /fields/3), queue, state, timer, lifecycle or failure", "tests", i, "event", "topic")
 	case c.Event.kinds() > 1:
-		return f.fault("is of several kinds: name one of topic, queue, state, timer, lifecycle and failure", "tests", i, "event")
+		return f.fault("is of several kinds: name one of topic, http, queue, state, timer, lifecycle and failure", "tests", i, "event")
 	case c.Event.Topic == "" && (c.Event.QoS != nil || c.Event.Properties != nil):
 		return f.fault("qos and properties are a message's: name its topic, or leave them out", "tests", i, "event")
+	case c.Event.HTTP == "" && c.Event.Headers != nil:
+		return f.fault("headers are a request's: name it with http, or leave them out", "tests", i, "event", "headers")
 	case c.Event.Data != nil && c.Event.Text != nil:
 		return f.fault("give data (JSON) or text, not both", "tests", i, "event")
+	}
+	if c.Event.HTTP != "" {
+		if _, _, err := c.Event.request(); err != nil {
+			return f.fault(err.Error(), "tests", i, "event", "http")
+		}
 	}
 	return nil
 }

@@ -132,6 +132,10 @@ func invocation(spec *function.Spec, c *Case, x *trigger.Explanation, data []byt
 	for k, v := range x.Params {
 		m[abi.MetaParamPrefix+k] = v
 	}
+	maps.Copy(m, ev.Extensions)
+	if ev.DataContentType != "" {
+		m[abi.MetaContentType] = ev.DataContentType
+	}
 	return host.Invocation{Input: data, Meta: m, State: st}
 }
 
@@ -170,8 +174,10 @@ func invoke(ctx context.Context, engine *sandbox.Engine, spec *function.Spec, fi
 	}
 	pool := engine.NewPool(module, sandbox.PoolConfig{Concurrency: 1})
 	calls := new(host.Calls)
-	calls.Reset(g.WithSecrets(spec.Secrets, testSecrets(secrets)), in)
+	f := &fetcher{r: r, left: r.Case.Fetch}
+	calls.Reset(g.WithSecrets(spec.Secrets, testSecrets(secrets)).WithFetcher(f), in)
 	r.Result = pool.Invoke(ctx, calls)
+	f.missing()
 	r.Result.Output = append([]byte(nil), r.Result.Output...)
 	r.Logs = calls.Logs()
 	return calls, errors.Join(pool.Close(ctx), module.Close(ctx))
@@ -211,6 +217,7 @@ func (r *Report) judge(calls *host.Calls, st *state) {
 			r.fault("output: want %s, got %s", jsonText(want.Output), jsonText(got))
 		}
 	}
+	r.judgeReply(calls)
 	if want.Log != "" && !logged(r.Logs, want.Log) {
 		r.fault("log: no line has %q", want.Log)
 	}

@@ -23,6 +23,8 @@ export interface Event<Data = any> {
   readonly params: Readonly<Record<string, string>>;
   /** The payload: decoded where it is JSON, else its bytes. */
   readonly data: Data;
+  /** What an http trigger has started it for; undefined for other events. */
+  readonly request?: HTTPRequest;
   text(): string;
   bytes(): Uint8Array;
   meta(key: string): string | undefined;
@@ -62,8 +64,40 @@ export interface Context<Config = any> {
   secret(name: string): string | undefined;
   /** Not offered by this version of the gateway: throws. */
   sensor(name: string): any;
-  /** Not offered by this version of the gateway: throws. */
-  fetch(url: string, options?: object): any;
+  /** Sends an HTTP request to where permissions.fetch allows; the same as the global fetch. */
+  fetch: typeof fetch;
+}
+
+/** What fetch takes. */
+export interface FetchOptions {
+  method?: string;
+  headers?: Headers | Record<string, string> | [string, string][];
+  body?: string | Uint8Array | ArrayBuffer | URLSearchParams;
+  redirect?: "follow" | "manual" | "error";
+  /** How long the call may take, redirects included. */
+  timeout?: Duration;
+}
+
+declare global {
+  /** A failure throws a HeadgateError; an answer of any status does not. A retry sends the same Idempotency-Key. */
+  function fetch(url: string | URL | Request, options?: FetchOptions): Promise<Response>;
+}
+
+/** The request that an event came by. Names of headers are in lower case. */
+export interface HTTPRequest {
+  readonly method: string;
+  readonly path: string;
+  readonly queryString: string;
+  /** The first value of each name. */
+  readonly query: Readonly<Record<string, string>>;
+  /** Every value of a name. */
+  queries(name: string): string[];
+  readonly headers: Readonly<Record<string, string>>;
+  readonly params: Readonly<Record<string, string>>;
+  readonly remote?: string;
+  text(): string;
+  bytes(): Uint8Array;
+  json(): any;
 }
 
 /** A handler's result is the invocation's output. It may be async. */

@@ -9,7 +9,10 @@
 // keys, queues and functions that the permissions do not allow, `secrets` has
 // those that the manifest declares, undefined while one is not set. The clock
 // stands still at `now` while a handler runs, so run one at a time. Nothing is
-// limited here; `headgate test` runs on the real sandbox.
+// limited here; `headgate test` runs on the real sandbox. `fetch` answers what the
+// handler fetches, as (url, options) => new Response(…), and `request` is that of
+// an http trigger: { method, path, query, headers };
+// what a Response holds comes back as status, headers and output.
 
 const bytesOf = (v) => (v instanceof ArrayBuffer ? new Uint8Array(v) : ArrayBuffer.isView(v) ? new Uint8Array(v.buffer, v.byteOffset, v.byteLength) : v);
 const encode = (v) => {
@@ -60,7 +63,7 @@ function makeEvent({ data, text, meta, params }) {
   };
 }
 
-function makeContext(r, stored, { config, params, now, denied, secrets }) {
+function makeContext(r, stored, { config, params, now, denied, secrets, fetch }) {
   const allow = (what, name) => {
     if (denied.includes(name)) throw new HeadgateError(`${what} ${name}: permission denied`, "DENIED");
   };
@@ -97,7 +100,21 @@ function makeContext(r, stored, { config, params, now, denied, secrets }) {
       return secrets[name] ?? undefined;
     },
     metric: (name, value) => void (r.metrics[name] = value),
-    actuate: unsupported("actuate"), sensor: unsupported("sensor"), fetch: unsupported("fetch"),
+    actuate: unsupported("actuate"), sensor: unsupported("sensor"), fetch,
+  };
+}
+
+const noFetch = (url) => {
+  throw new HeadgateError(`fetch ${url}: give run a fetch, (url, options) => new Response(…), that answers it`, "UNAVAILABLE");
+};
+
+// makeRequest is event.request of { method, path, query, headers }.
+function makeRequest({ method = "GET", path = "/", query = {}, headers = {}, remote = "192.0.2.1" }, event) {
+  const all = new URLSearchParams(query);
+  return {
+    method, path, remote, params: event.params, queryString: all.toString(), query: Object.fromEntries([...all].reverse()), queries: (name) => all.getAll(name),
+    headers: Object.fromEntries(Object.entries(headers).map(([k, v]) => [k.toLowerCase(), v])),
+    text: () => event.text(), bytes: () => event.bytes(), json: () => JSON.parse(event.text()),
   };
 }
 
@@ -118,19 +135,25 @@ function stopClock(now) {
 // run gives one event to handler and returns what it asked for: output, error,
 // published, enqueued, invoked, state, logs and metrics. A failed event asks
 // for nothing.
-export async function run(handler, { data, text, meta = {}, params = {}, config = {}, state = {}, now = Date.now(), denied = [], secrets = {} } = {}) {
+export async function run(handler, { data, text, meta = {}, params = {}, config = {}, state = {}, now = Date.now(), denied = [], secrets = {}, fetch = noFetch, request } = {}) {
   const stored = new Map(Object.entries(structuredClone(state)));
   const r = { output: undefined, error: undefined, published: [], enqueued: [], invoked: [], logs: [], metrics: {} };
   const event = makeEvent({ data, text, meta, params });
+  if (request !== undefined) Object.defineProperty(event, "request", { value: makeRequest(request, event) });
+  const realFetch = globalThis.fetch;
+  globalThis.fetch = async (url, options) => fetch(String(url), options ?? {});
   const startClock = stopClock(now);
   try {
-    const output = await handler(event, makeContext(r, stored, { config, params, now, denied, secrets }));
-    if (output !== undefined) r.output = encode(output);
+    const output = await handler(event, makeContext(r, stored, { config, params, now, denied, secrets, fetch: globalThis.fetch }));
+    if (output instanceof Response) {
+      Object.assign(r, { status: output.status, headers: Object.fromEntries(output.headers), output: await output.text() });
+    } else if (output !== undefined) r.output = encode(output);
     r.state = Object.fromEntries(stored);
   } catch (e) {
     Object.assign(r, { error: e, published: [], enqueued: [], invoked: [], state: structuredClone(state) });
   } finally {
     startClock();
+    globalThis.fetch = realFetch;
   }
   return r;
 }
