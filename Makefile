@@ -13,13 +13,16 @@ SITES    ?= 60
 MINUTES  ?= 30
 CROWD    ?= .
 
-.PHONY: help engines demo build cross test race conformance lint fmt fuzz bench load e2e crash power full-disk soak crowd test-guests test-arm64 check clean
+.PHONY: help engines toolchains demo build cross test race conformance lint fmt fuzz bench load e2e crash power full-disk soak crowd test-guests test-arm64 check clean
 
 help: ## Show the targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
 
 engines: ## Fetch the script engines that are embedded (needs npm); without them headgate refuses Python
 	@./sandbox/engine/micropython/fetch.sh
+
+toolchains: ## Fetch the AssemblyScript compiler for the tests (needs npm)
+	@npm ci --silent --no-audit --no-fund --prefix sdk/assemblyscript
 
 demo: build ## Water a simulated field for a minute (HEADGATE_DEMO_SECONDS=n; 0 runs on)
 	@$(BUILD) -o bin/demo ./examples/irrigation/demo
@@ -91,7 +94,7 @@ crowd: build ## Many clients, subscribers, subscriptions, retained messages and 
 	@$(BUILD) -o bin/crowd ./firmware-tests/crowd
 	@./bin/crowd -headgate bin/headgate -run '$(CROWD)'
 
-test-guests: engines ## Run the tests that need clang, wasi-libc, node and the Python engine; a missing toolchain fails
+test-guests: engines toolchains ## Run the tests that need clang, wasi-libc, node and the Python engine; a missing toolchain fails
 	HEADGATE_REQUIRE_TOOLCHAINS=1 $(GO) test -count=1 ./sandbox/... ./sdk/... ./examples/...
 
 test-arm64: ## Run the tests of sandbox, store and mqtt as arm64 under qemu-user

@@ -110,6 +110,11 @@ func built(t *testing.T, dir string, spec function.Spec) functest.Subject {
 	if spec.Language() == "python" && !micropython.Available() && os.Getenv("HEADGATE_REQUIRE_TOOLCHAINS") == "" {
 		t.Skip("the Python engine is not there: make engines; set HEADGATE_REQUIRE_TOOLCHAINS=1 to make this a failure")
 	}
+	asc, err := filepath.Abs("../sdk/assemblyscript/node_modules/.bin")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("PATH", os.Getenv("PATH")+string(filepath.ListSeparator)+asc)
 	a, err := build.Build(t.Context(), build.Request{Dir: dir, Main: spec.Main, Command: spec.Build})
 	var missing *build.MissingError
 	if errors.As(err, &missing) && os.Getenv("HEADGATE_REQUIRE_TOOLCHAINS") == "" {

@@ -19,7 +19,7 @@ type Spec struct {
 	// Description is one line for lists.
 	Description string `yaml:"description" json:"description,omitempty"`
 	// Main is the file that holds the function, relative to the manifest:
-	// .js and .py run as they are, .c, .rs and .go are compiled, .wasm is taken as built.
+	// .js and .py run as they are, .c, .rs, .ts (AssemblyScript) and .go are compiled, .wasm is taken as built.
 	Main string `yaml:"main" json:"main"`
 	// Source is the author's main where Main was built from it; tools set it.
 	Source string `yaml:"-" json:"source,omitempty"`
@@ -56,7 +56,7 @@ func (s *Spec) ConfigJSON() (map[string][]byte, error) {
 }
 
 // Language is what the function is written in, by the ending of its source:
-// javascript, python, c, rust, go or wasm; empty when the ending is none of these.
+// javascript, python, c, rust, assemblyscript, go or wasm; empty when the ending is none of these.
 func (s *Spec) Language() string {
 	if s.Source != "" {
 		return languages[path.Ext(s.Source)]
@@ -64,4 +64,4 @@ func (s *Spec) Language() string {
 	return languages[path.Ext(s.Main)]
 }
 
-var languages = map[string]string{".js": "javascript", ".mjs": "javascript", ".py": "python", ".c": "c", ".rs": "rust", ".go": "go", ".wasm": "wasm"}
+var languages = map[string]string{".js": "javascript", ".mjs": "javascript", ".py": "python", ".c": "c", ".rs": "rust", ".ts": "assemblyscript", ".go": "go", ".wasm": "wasm"}

@@ -138,9 +138,9 @@ func (s *Spec) validateMain(at func(string, ...any)) {
 	case path.IsAbs(s.Main) || !filepathIsLocal(s.Main):
 		at("must be a path below the manifest's folder", "main")
 	case s.Language() == "":
-		at(fmt.Sprintf("%q: the ending must be .js, .py, .c, .rs, .go or .wasm", s.Main), "main")
+		at(fmt.Sprintf("%q: the ending must be .js, .py, .c, .rs, .ts, .go or .wasm", s.Main), "main")
 	case s.Build != "" && s.Language() != "wasm":
-		at("is for a main that ends in .wasm; .c, .rs, .go, .js and .py need none", "build")
+		at("is for a main that ends in .wasm; .c, .rs, .ts, .go, .js and .py need none", "build")
 	}
 }
 

@@ -96,6 +96,7 @@ func benchGuests(b *testing.B) []benchGuest {
 	return []benchGuest{
 		{"wasm", "x.wasm", thresholdModule()},
 		{"c", "x.wasm", cGuest(b, "c/threshold.c")},
+		{"assemblyscript", "x.wasm", assemblyScriptGuest(b, "threshold.ts")},
 		{"rust", "x.wasm", rustGuest(b, "threshold.rs")},
 		{"go", "x.wasm", goGuest(b, "go/threshold")},
 		{"javascript", "x.js", []byte(`export default (event, ctx) => { if (event.data.value > 25) ctx.publish("alarm/gw-17", {v: event.data.value}); }`)},

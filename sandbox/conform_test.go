@@ -74,8 +74,9 @@ func TestConformance(t *testing.T) {
 			}
 			return "conform.js", source
 		},
-		"rust":   func(t *testing.T) (string, []byte) { return "f.wasm", rustGuest(t, "conform.rs") },
-		"python": func(t *testing.T) (string, []byte) { return "conform.py", pythonGuest(t, "conform.py") },
+		"assemblyscript": func(t *testing.T) (string, []byte) { return "f.wasm", assemblyScriptGuest(t, "conform.ts") },
+		"rust":           func(t *testing.T) (string, []byte) { return "f.wasm", rustGuest(t, "conform.rs") },
+		"python":         func(t *testing.T) (string, []byte) { return "conform.py", pythonGuest(t, "conform.py") },
 	}
 	for name, guest := range guests {
 		t.Run(name, func(t *testing.T) {

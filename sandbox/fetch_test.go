@@ -37,8 +37,9 @@ func TestFetchInEveryLanguage(t *testing.T) {
 			}
 			return "fetch.js", source
 		},
-		"rust":   func(t *testing.T) (string, []byte) { return "f.wasm", rustGuest(t, "fetch.rs") },
-		"python": func(t *testing.T) (string, []byte) { return "fetch.py", pythonGuest(t, "fetch.py") },
+		"assemblyscript": func(t *testing.T) (string, []byte) { return "f.wasm", assemblyScriptGuest(t, "fetch.ts") },
+		"rust":           func(t *testing.T) (string, []byte) { return "f.wasm", rustGuest(t, "fetch.rs") },
+		"python":         func(t *testing.T) (string, []byte) { return "fetch.py", pythonGuest(t, "fetch.py") },
 	}
 	for name, guest := range guests {
 		t.Run(name, func(t *testing.T) {

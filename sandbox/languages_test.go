@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"testing"
 
 	"github.com/headgate-io/headgate/function"
@@ -17,7 +18,25 @@ import (
 // WebAssembly target and nobody demands it.
 func rustGuest(t testing.TB, file string) []byte {
 	t.Helper()
-	a, err := build.Build(context.Background(), build.Request{Dir: "testdata/rust", Main: file})
+	return builtWhere(t, "testdata/rust", file)
+}
+
+// assemblyScriptGuest builds an AssemblyScript guest of testdata, or skips
+// where its compiler is not in sdk/assemblyscript and nobody demands it.
+func assemblyScriptGuest(t testing.TB, file string) []byte {
+	t.Helper()
+	bin, err := filepath.Abs("../sdk/assemblyscript/node_modules/.bin")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("PATH", os.Getenv("PATH")+string(filepath.ListSeparator)+bin)
+	return builtWhere(t, "testdata/assemblyscript", file)
+}
+
+// builtWhere builds a guest, or skips where its compiler is not installed.
+func builtWhere(t testing.TB, dir, file string) []byte {
+	t.Helper()
+	a, err := build.Build(context.Background(), build.Request{Dir: dir, Main: file})
 	var missing *build.MissingError
 	if errors.As(err, &missing) && os.Getenv("HEADGATE_REQUIRE_TOOLCHAINS") == "" {
 		t.Skip(missing)
@@ -91,6 +110,7 @@ func TestCleanStateInEveryLanguage(t *testing.T) {
 		{"go", "counter.wasm", func(t testing.TB) []byte { return goGuest(t, "go/counter") }},
 		{"javascript", "counter.js", func(testing.TB) []byte { return []byte(counterScript) }},
 		{"python", "counter.py", func(t testing.TB) []byte { needPython(t); return []byte(counterPython) }},
+		{"assemblyscript", "counter.wasm", func(t testing.TB) []byte { return assemblyScriptGuest(t, "counter.ts") }},
 		{"rust", "counter.wasm", func(t testing.TB) []byte { return rustGuest(t, "counter.rs") }},
 		{"c", "counter.wasm", func(t testing.TB) []byte { return cGuest(t, "c/counter.c") }},
 	}

@@ -14,7 +14,7 @@ import (
 	"strings"
 )
 
-//go:embed go/*.go c/headgate.h javascript/headgate.d.ts rust/src/*.rs
+//go:embed go/*.go c/headgate.h javascript/headgate.d.ts rust/src/*.rs assemblyscript/assembly/*.ts
 var files embed.FS
 
 // ModulePath is the Go module that the Go SDK is imported from.
@@ -55,11 +55,17 @@ func WriteGoModule(dir string) error {
 
 // WriteRustCrate writes the sources of the Rust SDK into dir; lib.rs is their
 // root.
-func WriteRustCrate(dir string) error {
+func WriteRustCrate(dir string) error { return writeFiles("rust/src", dir) }
+
+// WriteAssemblyScript writes the AssemblyScript SDK into dir; index.ts is its
+// root.
+func WriteAssemblyScript(dir string) error { return writeFiles("assemblyscript/assembly", dir) }
+
+func writeFiles(from, dir string) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
 	}
-	return fs.WalkDir(files, "rust/src", func(name string, d fs.DirEntry, err error) error {
+	return fs.WalkDir(files, from, func(name string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() {
 			return err
 		}

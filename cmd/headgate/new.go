@@ -30,14 +30,15 @@ type language struct {
 }
 
 var languages = map[string]language{
-	"javascript": {folder: "javascript", main: func(name string) string { return name + ".js" }},
-	"python":     {folder: "python", main: func(name string) string { return strings.ReplaceAll(name, "-", "_") + ".py" }},
-	"c":          {folder: "c", main: func(name string) string { return name + ".c" }},
-	"rust":       {folder: "rust", main: func(name string) string { return name + ".rs" }},
-	"go":         {folder: "go", main: func(string) string { return "main.go" }, more: []string{"go.mod"}},
+	"javascript":     {folder: "javascript", main: func(name string) string { return name + ".js" }},
+	"python":         {folder: "python", main: func(name string) string { return strings.ReplaceAll(name, "-", "_") + ".py" }},
+	"c":              {folder: "c", main: func(name string) string { return name + ".c" }},
+	"assemblyscript": {folder: "assemblyscript", main: func(name string) string { return name + ".ts" }},
+	"rust":           {folder: "rust", main: func(name string) string { return name + ".rs" }},
+	"go":             {folder: "go", main: func(string) string { return "main.go" }, more: []string{"go.mod"}},
 }
 
-var languageAliases = map[string]string{"js": "javascript", "py": "python", "rs": "rust", "golang": "go"}
+var languageAliases = map[string]string{"js": "javascript", "py": "python", "rs": "rust", "as": "assemblyscript", "ts": "assemblyscript", "golang": "go"}
 
 func (a *app) newCommand() *cobra.Command {
 	var lang string

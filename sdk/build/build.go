@@ -71,12 +71,14 @@ func Build(ctx context.Context, r Request) (*Artifact, error) {
 		a, err = compile(ctx, path, false, cCommand)
 	case ext == ".rs":
 		a, err = compile(ctx, path, false, rustCommand)
+	case ext == ".ts":
+		a, err = compile(ctx, path, false, assemblyScriptCommand)
 	case ext == ".wasm":
 		a, err = read(path)
 	case ext == ".js" || ext == ".mjs" || ext == ".py":
 		a, err = collect(r.Dir, r.Main)
 	default:
-		return nil, fmt.Errorf("main %s: cannot tell how to build it: name a .js, .py, .wasm, .c, .rs or .go file or a directory with a Go package, or give a build command", r.Main)
+		return nil, fmt.Errorf("main %s: cannot tell how to build it: name a .js, .py, .wasm, .c, .rs, .ts (AssemblyScript) or .go file or a directory with a Go package, or give a build command", r.Main)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("build %s: %w", r.Main, err)

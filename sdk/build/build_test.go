@@ -79,7 +79,7 @@ func TestScriptAndCommand(t *testing.T) {
 
 func TestClearErrors(t *testing.T) {
 	t.Setenv("PATH", t.TempDir())
-	dir := write(t, map[string]string{"f.c": "", "f.rs": "", "f.lua": "", "f.go": goSource, "go.mod": "module example.org/f\n"})
+	dir := write(t, map[string]string{"f.c": "", "f.rs": "", "f.ts": "", "f.lua": "", "f.go": goSource, "go.mod": "module example.org/f\n"})
 	bare := write(t, map[string]string{"f.go": goSource})
 	cases := []struct {
 		request build.Request
@@ -87,6 +87,7 @@ func TestClearErrors(t *testing.T) {
 	}{
 		{build.Request{Dir: dir, Main: "f.c"}, "apt install clang lld wasi-libc"},
 		{build.Request{Dir: dir, Main: "f.go"}, "apt install golang"},
+		{build.Request{Dir: dir, Main: "f.ts"}, "npm install --save-dev assemblyscript"},
 		{build.Request{Dir: dir, Main: "f.rs"}, "rustup target add wasm32-unknown-unknown"},
 		{build.Request{Dir: bare, Main: "f.go"}, "go mod init"},
 		{build.Request{Dir: dir, Main: "f.lua"}, "cannot tell how to build it"},
