@@ -2,6 +2,7 @@ package sandbox_test
 
 import (
 	"context"
+	"net/http"
 	"os"
 	"strings"
 	"testing"
@@ -56,7 +57,7 @@ func TestFetchInEveryLanguage(t *testing.T) {
 				t.Fatalf("sent %d requests", len(f.asked))
 			}
 			q := f.asked[0]
-			if q.URL != `https://api.example.org/v1?q="1"` || q.Method != "POST" || string(q.Body) != "hi\nthere" || header(q.Headers, "accept") != "text/plain" {
+			if q.URL != `https://api.example.org/v1?q="1"` || q.Method != http.MethodPost || string(q.Body) != "hi\nthere" || header(q.Headers, "accept") != "text/plain" {
 				t.Errorf("asked %+v", q)
 			}
 			u.grant = host.NewGrant("test", function.Permissions{}, function.Limits{}, nil, nil).WithFetcher(f)

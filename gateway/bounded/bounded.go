@@ -35,9 +35,10 @@ func (l *Listener) Accept() (net.Conn, error) {
 	}
 }
 
-// Open is how many connections there are, Refused how many there was no room
-// for.
-func (l *Listener) Open() int       { return int(l.open.Load()) }
+// Open is how many connections there are.
+func (l *Listener) Open() int { return int(l.open.Load()) }
+
+// Refused is how many there was no room for.
 func (l *Listener) Refused() uint64 { return l.refused.Load() }
 
 // Conn is a connection within the bound.

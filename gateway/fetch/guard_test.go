@@ -75,7 +75,10 @@ func (n *names) resolver(t *testing.T) *net.Resolver {
 			}
 		}
 	}()
-	t.Cleanup(func() { server.Close(); <-done })
+	t.Cleanup(func() {
+		_ = server.Close() // ends the loop above
+		<-done
+	})
 	return &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, _, _ string) (net.Conn, error) {
 		return new(net.Dialer).DialContext(ctx, "udp", server.LocalAddr().String())
 	}}

@@ -270,3 +270,29 @@ func TestTokenFileFollowsNoLink(t *testing.T) {
 		t.Error("the link's target was made")
 	}
 }
+
+// TestCallScopes keeps keys of functions and tokens of the admin API apart.
+func TestCallScopes(t *testing.T) {
+	r := open(t, &memory{tokens: map[string]store.Token{}}, nil)
+	secret := add(t, r, "phone", 0, token.Call("orders"), token.Call("items"))
+	info, err := r.Lookup(secret)
+	if err != nil || !info.MayCall("orders") || !info.MayCall("items") || info.MayCall("other") {
+		t.Errorf("%+v, %v", info, err)
+	}
+	for _, s := range []token.Scope{token.Read, token.Deploy, token.Operate, token.Admin, token.Local} {
+		if info.May(s) {
+			t.Errorf("a key has %s", s)
+		}
+	}
+	if !(token.Info{Scopes: []token.Scope{token.Call("*")}}).MayCall("orders") {
+		t.Error("call:* may not call")
+	}
+	if (token.Info{Scopes: []token.Scope{token.Admin}}).MayCall("orders") || (token.Info{Scopes: []token.Scope{token.Admin}}).May(token.Call("orders")) {
+		t.Error("an admin token may call")
+	}
+	for _, scopes := range [][]token.Scope{{token.Call("orders"), token.Read}, {token.Call("")}, {token.Call("a b")}} {
+		if _, _, err := r.Add(t.Context(), "bad", scopes, 0); !errors.Is(err, token.ErrInvalid) {
+			t.Errorf("%v: %v", scopes, err)
+		}
+	}
+}

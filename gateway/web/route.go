@@ -43,7 +43,6 @@ type routes struct {
 type built struct {
 	mux       *http.ServeMux
 	byPattern map[string]*route
-	methods   []string // those of any route
 }
 
 func routesOf(s *function.Spec) []*route {

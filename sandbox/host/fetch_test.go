@@ -67,9 +67,13 @@ func TestFetchAnswersThatDoNotFit(t *testing.T) {
 		room int
 		want string
 	}{
-		{there, 4, "answer 1"}, {there, 10, "answer 1"}, {there, enough, "answer 1"},
+		{there, 4, "answer 1"},
+		{there, 10, "answer 1"},
+		{there, enough, "answer 1"},
 		{there, enough, "answer 2"},
-		{there, 4, "answer 3"}, {there + "/b", enough, "answer 4"}, {there, enough, "answer 5"},
+		{there, 4, "answer 3"},
+		{there + "/b", enough, "answer 4"},
+		{there, enough, "answer 5"},
 	} {
 		if got, e := get(t, c, step.url, step.room); got != step.want || e != 0 {
 			t.Errorf("%s with room for %d: %q %d, want %q", step.url, step.room, got, e, step.want)
