@@ -13,6 +13,7 @@ import (
 
 	"github.com/headgate-io/headgate/gateway/admin/api"
 	"github.com/headgate-io/headgate/gateway/admin/client"
+	"github.com/headgate-io/headgate/gateway/trigger"
 	"github.com/headgate-io/headgate/sync/bundle"
 )
 
@@ -61,6 +62,9 @@ func (a *app) deploy(ctx context.Context, c *client.Client, dir string, only []s
 	p, err := openProject(dir)
 	if err != nil {
 		return done, err
+	}
+	for _, l := range trigger.Loops(p.manifest.Functions) {
+		fmt.Fprintf(a.err, "warning: %s\n", l)
 	}
 	names, err := p.names(only)
 	if err != nil {
