@@ -91,7 +91,7 @@ type benchGuest struct {
 	source     []byte
 }
 
-func benchGuests(b *testing.B) []benchGuest {
+func benchGuests(b testing.TB) []benchGuest {
 	needPython(b)
 	return []benchGuest{
 		{"wasm", "x.wasm", thresholdModule()},
