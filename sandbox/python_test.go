@@ -340,3 +340,16 @@ func TestPythonGrowsAndIsReplaced(t *testing.T) {
 
 // anyFailure stands for whichever outcome it is, as long as it is a failure.
 const anyFailure = function.Outcome(255)
+
+// TestPythonInterpreted runs Python where wazero has no compiler, exceptions
+// included.
+func TestPythonInterpreted(t *testing.T) {
+	needPython(t)
+	e := testEngine(t, sandbox.Config{Interpreter: true})
+	u := load(t, e, "f.py", []byte("def handle(event):\n  try:\n    event.data['x']\n  except KeyError:\n    return str(event.data['n'] + 1)\n"), testOptions{})
+	for range 3 {
+		if r := u.invoke(host.Invocation{Input: []byte(`{"n": 41}`)}); r.Outcome != function.OK || string(r.Output) != "42" {
+			t.Fatalf("%s %s %q", r.Outcome, r.Error, r.Output)
+		}
+	}
+}
