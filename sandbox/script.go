@@ -162,7 +162,7 @@ func (in *instance) scriptCall(op, ptr uint32) bool {
 	if strings.HasPrefix(call.Name, "kv_") {
 		in.burn(hostStateFuel)
 	}
-	guest.HostCall(&in.ctx, in.calls, op, ptr)
+	guest.HostCall(&in.ctx, in.ctx.Context, in.calls, op, ptr)
 	in.abortIfAsked()
 	if strings.HasPrefix(call.Name, "kv_") || call.Name == "http_fetch" {
 		in.checkTime()

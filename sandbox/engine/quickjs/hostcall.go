@@ -75,15 +75,18 @@ const (
 // border is one call in progress.
 type border struct {
 	ctx   context.Context
+	wait  context.Context
 	g     *Guest
 	calls *host.Calls
 	ptr   uint32 // the glue's buffer: 64 bytes
 }
 
 // HostCall serves one call of the glue. ptr is the address of its buffer.
-// Memory faults end the call with a panic, like every trap.
-func (g *Guest) HostCall(ctx context.Context, calls *host.Calls, op, ptr uint32) {
-	b := border{ctx, g, calls, ptr}
+// Memory faults end the call with a panic, like every trap. ctx is for calls back
+// into the guest, and belongs to its instance; wait is that of who invoked it, for
+// what may wait: others may hold on to it.
+func (g *Guest) HostCall(ctx, wait context.Context, calls *host.Calls, op, ptr uint32) {
+	b := border{ctx, wait, g, calls, ptr}
 	e := b.serve(op)
 	if e < 0 && e != abi.NotFound {
 		reason := calls.Reason()
@@ -256,7 +259,7 @@ func (b *border) setString(s string) { b.set(0, []byte(s), (*Guest).newString) }
 // same way: the body is a string where it is UTF-8.
 func (b *border) fetch() abi.Errno {
 	request := append(append(b.arg(0), '\n'), b.arg(1)...)
-	answer, e := b.calls.Fetch(b.ctx, request, math.MaxInt)
+	answer, e := b.calls.Fetch(b.wait, request, math.MaxInt)
 	if e != 0 || b.calls.Aborted() != nil {
 		return e
 	}
