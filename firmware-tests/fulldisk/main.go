@@ -58,7 +58,7 @@ func newCrowd(ctx context.Context, binary, dir string) (*crowd, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &crowd{judge: observer.Judge{Gateway: g, Refusals: true}}
+	c := &crowd{judge: observer.Judge{Gateway: g, Refusals: true, Alone: true}}
 	if err := g.Start(ctx); err != nil {
 		return nil, err
 	}
@@ -70,7 +70,7 @@ func newCrowd(ctx context.Context, binary, dir string) (*crowd, error) {
 		return nil, errors.Join(err, g.Kill())
 	}
 	c.judge.Publishers = append(slices.Clone(c.workers), c.probe)
-	if err := observer.Deploy(ctx, g); err != nil {
+	if err := observer.DeployAlone(ctx, g); err != nil {
 		return nil, errors.Join(err, g.Kill())
 	}
 	return c, nil

@@ -1,6 +1,7 @@
 package observer
 
 import (
+	"bytes"
 	"context"
 	"embed"
 	"fmt"
@@ -27,16 +28,46 @@ var project embed.FS
 
 // Deploy deploys the functions.
 func Deploy(ctx context.Context, g *rig.Gateway) error {
-	dir := filepath.Join(g.Dir, "project")
-	files, err := fs.Sub(project, "project")
+	dir, err := copyProject(g)
 	if err != nil {
-		return err
-	}
-	if err := os.CopyFS(dir, files); err != nil {
 		return err
 	}
 	_, err = g.Run(ctx, "deploy", dir)
 	return err
+}
+
+// DeployAlone deploys Functions without those that they start: where the disk
+// is full, what starts others waits until there is room. See Judge.Alone.
+func DeployAlone(ctx context.Context, g *rig.Gateway) error {
+	dir, err := copyProject(g)
+	if err != nil {
+		return err
+	}
+	manifest := filepath.Join(dir, "headgate.yaml")
+	text, err := os.ReadFile(manifest)
+	if err != nil {
+		return err
+	}
+	text = bytes.Replace(text, []byte("tens: true"), []byte("tens: false"), 1)
+	if err := os.WriteFile(manifest, text, 0o600); err != nil {
+		return err
+	}
+	only := []string{"deploy", dir}
+	for _, name := range Functions {
+		only = append(only, "--only", name)
+	}
+	_, err = g.Run(ctx, only...)
+	return err
+}
+
+// copyProject puts the project beside the gateway's state.
+func copyProject(g *rig.Gateway) (dir string, err error) {
+	dir = filepath.Join(g.Dir, "project")
+	files, err := fs.Sub(project, "project")
+	if err != nil {
+		return "", err
+	}
+	return dir, os.CopyFS(dir, files)
 }
 
 // Redeploy deploys the functions as a new version that does the same.

@@ -88,7 +88,7 @@ func prepare(ctx context.Context, g *rig.Gateway) ([]*observer.Publisher, error)
 		return nil, err
 	}
 	s.Disconnect()
-	if err := observer.Deploy(ctx, g); err != nil {
+	if err := observer.DeployAlone(ctx, g); err != nil {
 		return nil, err
 	}
 	return pubs, g.Stop()

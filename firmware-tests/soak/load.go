@@ -28,7 +28,7 @@ const (
 )
 
 func newLoad(ctx context.Context, g *rig.Gateway) (*load, error) {
-	l := &load{judge: observer.Judge{Gateway: g, Refusals: true}}
+	l := &load{judge: observer.Judge{Gateway: g, Refusals: true, Alone: true}}
 	var err error
 	if l.judge.Publishers, err = observer.AddPublishers(ctx, g, steady+bursty); err != nil {
 		return nil, err
@@ -49,7 +49,7 @@ func newLoad(ctx context.Context, g *rig.Gateway) (*load, error) {
 		}
 		l.subs = append(l.subs, s)
 	}
-	return l, observer.Deploy(ctx, g)
+	return l, observer.DeployAlone(ctx, g)
 }
 
 func (l *load) start(ctx context.Context) {

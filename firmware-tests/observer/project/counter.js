@@ -1,6 +1,6 @@
 let calls = 0; // must be 0 at the start of every invocation
 
-export default (event, { state, publish, enqueue }) => {
+export default (event, { state, publish, enqueue, config }) => {
   if (calls++ !== 0) state.set("dirty", calls - 1);
   const { n } = event.data;
   const key = event.params.publisher;
@@ -8,7 +8,7 @@ export default (event, { state, publish, enqueue }) => {
   s.count++;
   s.ranges = insert(s.ranges, n);
   state.set(key, s);
-  if (s.count % 10 === 0) {
+  if (config.tens && s.count % 10 === 0) {
     // Every tenth event starts others, through a queue and through a key.
     const ten = s.count / 10;
     enqueue("tens", { publisher: key, ten });
