@@ -109,7 +109,7 @@ check: CROWD = clients|fan-out|10 000
 check: FUZZTIME = 2s
 check: export HEADGATE_DEMO_SECONDS ?= 30
 check: export HEADGATE_REQUIRE_TOOLCHAINS = 1
-check: engines lint test race test-arm64 cross e2e crash power full-disk soak crowd fuzz demo ## All of it, as CI does
+check: engines toolchains lint test race test-arm64 cross e2e crash power full-disk soak crowd fuzz demo ## All of it, as CI does
 	@test -z "$$(git status --porcelain)" || { git status --short; echo 'the checks changed the tree'; exit 1; }
 
 clean: ## Remove what was built
