@@ -38,11 +38,14 @@ test: ## Run the tests; Go is all they need
 	$(GO) vet ./...
 	$(GO) test ./...
 
-# The scripts of the command line and the examples run whole gateways or compile
-# whole engines of their own, which takes minutes under the detector; the tests of
-# packages gateway and sandbox show it the same code.
+# What runs whole gateways, or compiles guests of every language, takes minutes
+# under the detector or under emulation; the other tests of packages gateway and
+# sandbox show both the same code.
+SLOW_RACE  := TestScripts|TestBrokenProjects|TestExamples|TestConformance|TestFetchInEveryLanguage|TestCleanStateInEveryLanguage|TestCommand|TestPythonInterpreted
+SLOW_ARM64 := TestFetchInEveryLanguage|TestWebInJavaScript|TestLambdaHandlers|TestRefusedModules|TestPythonInterpreted
+
 race: ## Run the tests under the race detector
-	$(GO) test -race -skip '^(TestScripts|TestBrokenProjects|TestExamples)$$' ./...
+	$(GO) test -race -skip '^($(SLOW_RACE))$$' ./...
 
 conformance: ## Record what the broker's tests show of MQTT 3.1.1 and 5.0 in docs/CONFORMANCE.md
 	$(GO) test -count=1 ./mqtt/broker -update
@@ -98,7 +101,7 @@ test-guests: engines toolchains ## Run the tests that need clang, wasi-libc, nod
 	HEADGATE_REQUIRE_TOOLCHAINS=1 $(GO) test -count=1 ./sandbox/... ./sdk/... ./examples/...
 
 test-arm64: ## Run the tests of sandbox, store and mqtt as arm64 under qemu-user
-	GOARCH=arm64 CGO_ENABLED=0 $(GO) test -exec qemu-aarch64-static ./sandbox/... ./gateway/store/... ./mqtt/...
+	GOARCH=arm64 CGO_ENABLED=0 $(GO) test -exec qemu-aarch64-static -skip '^($(SLOW_ARM64))$$' ./sandbox/... ./gateway/store/... ./mqtt/...
 
 # In check, what could go on for hours gets a short slice.
 check: ROUNDS = 200
