@@ -42,13 +42,11 @@ func (r *Registry) Load(ctx context.Context) error {
 		all = append(all, d)
 	}
 	for i, d := range all {
-		if err := r.activate(ctx, d, of[d.spec.Name]); err != nil {
-			if r.isLive(d) {
-				r.deps.Logger.Error("function runs without its timers", "function", d.spec.Name, "error", err)
-				continue
-			}
+		if err := r.direct(ctx, d, of[d.spec.Name]); err != nil {
 			r.deps.Dispatcher.RemoveFunction(d.spec.Name)
 			r.leaveBroken(ctx, store.Alias{Function: d.spec.Name, Name: aliasLive, Version: d.version.Number, Updated: d.deployed}, err)
+		} else if err := r.activated(ctx, d); err != nil {
+			r.deps.Logger.Error("function runs without its timers", "function", d.spec.Name, "error", err)
 		}
 		if ctx.Err() != nil {
 			r.discard(all[i+1:])
@@ -59,11 +57,6 @@ func (r *Registry) Load(ctx context.Context) error {
 		_, err := r.get(name)
 		return err == nil
 	})
-}
-
-func (r *Registry) isLive(d *deployment) bool {
-	live, err := r.get(d.spec.Name)
-	return err == nil && live == d
 }
 
 // discard releases what was compiled and will not run.

@@ -199,6 +199,11 @@ func (r *Registry) activate(ctx context.Context, d *deployment, aliases []store.
 	if err := r.deps.Triggers.Set(triggerFunction(&d.spec, d.version.Number)); err != nil {
 		return err
 	}
+	return r.activated(ctx, d)
+}
+
+// activated follows a version that runs and whose triggers count.
+func (r *Registry) activated(ctx context.Context, d *deployment) error {
 	if r.deps.Routes != nil {
 		r.deps.Routes.Set(&d.spec)
 	}
