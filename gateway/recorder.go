@@ -71,11 +71,7 @@ func (a recordingAdmin) Stop(function string) error {
 
 // List shows what was recorded, newest first.
 func (a recordingAdmin) List(function string) []api.Recording {
-	out := []api.Recording{}
-	for _, i := range a.g.recordings.List(function) {
-		out = append(out, api.Recording(i))
-	}
-	return out
+	return a.g.recordings.List(function)
 }
 
 // File is a recording, with the code that ran where that is asked for.

@@ -11,7 +11,8 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"time"
+
+	"github.com/headgate-io/headgate/gateway/admin/api"
 )
 
 // Bounds of a shelf: the oldest recordings make room for new ones.
@@ -27,22 +28,8 @@ type Shelf struct {
 	dir string
 
 	mu    sync.Mutex
-	items []Item // oldest first
+	items []api.Recording // oldest first
 	bytes int64
-}
-
-// Item is one recording on the shelf.
-type Item struct {
-	ID       string    `json:"id"`
-	Function string    `json:"function"`
-	Version  int       `json:"version"`
-	EventID  string    `json:"event_id"`
-	Subject  string    `json:"subject,omitempty"`
-	Time     time.Time `json:"time"`
-	Outcome  string    `json:"outcome"`
-	Error    string    `json:"error,omitempty"`
-	Fuel     uint64    `json:"fuel"`
-	Bytes    int64     `json:"bytes"`
 }
 
 // ErrNotFound is returned for a recording that is not there.
@@ -72,12 +59,12 @@ func OpenShelf(dir string) (*Shelf, error) {
 			s.bytes += int64(len(raw))
 		}
 	}
-	slices.SortStableFunc(s.items, func(a, b Item) int { return a.Time.Compare(b.Time) })
+	slices.SortStableFunc(s.items, func(a, b api.Recording) int { return a.Time.Compare(b.Time) })
 	return s, nil
 }
 
-func item(r *Recording, size int64) Item {
-	return Item{
+func item(r *Recording, size int64) api.Recording {
+	return api.Recording{
 		ID: r.ID, Function: r.Spec.Name, Version: r.Version, EventID: r.Event.ID, Subject: r.Event.Subject, Time: r.Time,
 		Outcome: r.Outcome.Outcome, Error: r.Outcome.Error, Fuel: r.Outcome.Fuel, Bytes: size,
 	}
@@ -122,7 +109,7 @@ func (s *Shelf) path(id string) string { return filepath.Join(s.dir, id+extensio
 
 // dropLocked deletes a recording, where there is one.
 func (s *Shelf) dropLocked(id string) bool {
-	i := slices.IndexFunc(s.items, func(i Item) bool { return i.ID == id })
+	i := slices.IndexFunc(s.items, func(i api.Recording) bool { return i.ID == id })
 	if i < 0 {
 		return false
 	}
@@ -133,23 +120,23 @@ func (s *Shelf) dropLocked(id string) bool {
 }
 
 // List returns what is there, newest first; of one function where one is named.
-func (s *Shelf) List(function string) []Item {
+func (s *Shelf) List(function string) []api.Recording {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	out := []Item{}
+	out := []api.Recording{}
 	for _, i := range s.items {
 		if function == "" || i.Function == function {
 			out = append(out, i)
 		}
 	}
-	slices.SortStableFunc(out, func(a, b Item) int { return cmp.Or(b.Time.Compare(a.Time), cmp.Compare(a.ID, b.ID)) })
+	slices.SortStableFunc(out, func(a, b api.Recording) int { return cmp.Or(b.Time.Compare(a.Time), cmp.Compare(a.ID, b.ID)) })
 	return out
 }
 
 // Get reads a recording.
 func (s *Shelf) Get(id string) (*Recording, error) {
 	s.mu.Lock()
-	known := slices.ContainsFunc(s.items, func(i Item) bool { return i.ID == id })
+	known := slices.ContainsFunc(s.items, func(i api.Recording) bool { return i.ID == id })
 	s.mu.Unlock()
 	if !known {
 		return nil, fmt.Errorf("%w: %s", ErrNotFound, id)
