@@ -140,8 +140,7 @@ func (a *app) replay(ctx context.Context, r *recording.Recording, code replayed,
 		Recording: r.ID, Function: code.spec.Name, SameCode: code.digest == r.Digest, SameSandbox: r.Sandbox == sandbox.Fingerprint(),
 		Differences: []recording.Difference{}, Redacted: r.Redacted,
 	}
-	source := sandbox.Code{Name: code.spec.Name, Main: code.spec.Main, Files: code.files}
-	got, err := r.Run(ctx, engine, code.spec, source, secrets, report.SameCode && report.SameSandbox)
+	got, err := r.Run(ctx, engine, code.spec, code.files, secrets, report.SameCode && report.SameSandbox)
 	if err != nil {
 		return err
 	}

@@ -3,7 +3,6 @@ package functest
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"maps"
 	"reflect"
@@ -11,7 +10,7 @@ import (
 	"time"
 
 	"github.com/headgate-io/headgate/function"
-	"github.com/headgate-io/headgate/gateway/grant"
+	"github.com/headgate-io/headgate/gateway/once"
 	"github.com/headgate-io/headgate/gateway/trigger"
 	"github.com/headgate-io/headgate/mqtt/broker"
 	"github.com/headgate-io/headgate/sandbox"
@@ -160,27 +159,15 @@ func (s testSecrets) Secret(name string) ([]byte, bool, error) {
 }
 
 func invoke(ctx context.Context, engine *sandbox.Engine, spec *function.Spec, files map[string][]byte, in host.Invocation, secrets map[string]string, r *Report) (*host.Calls, error) {
-	g, err := grant.New(spec)
-	if err != nil {
-		return nil, err
-	}
-	config, err := spec.ConfigJSON()
-	if err != nil {
-		return nil, err
-	}
-	module, err := engine.Compile(ctx, sandbox.Code{Name: spec.Name, Main: spec.Main, Files: files}, spec.Limits, sandbox.Setup{Config: config})
-	if err != nil {
-		return nil, err
-	}
-	pool := engine.NewPool(module, sandbox.PoolConfig{Concurrency: 1})
-	calls := new(host.Calls)
 	f := &fetcher{r: r, left: r.Case.Fetch}
-	calls.Reset(g.WithSecrets(spec.Secrets, testSecrets(secrets)).WithFetcher(f), in)
-	r.Result = pool.Invoke(ctx, calls)
+	calls, result, err := once.Run(ctx, engine, spec, files, once.Outside{Secrets: testSecrets(secrets), Fetcher: f}, in)
+	if calls == nil {
+		return nil, err
+	}
 	f.missing()
-	r.Result.Output = append([]byte(nil), r.Result.Output...)
-	r.Logs = calls.Logs()
-	return calls, errors.Join(pool.Close(ctx), module.Close(ctx))
+	result.Output = append([]byte(nil), result.Output...)
+	r.Result, r.Logs = result, calls.Logs()
+	return calls, err
 }
 
 func (r *Report) fault(format string, args ...any) {

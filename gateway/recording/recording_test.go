@@ -15,7 +15,7 @@ import (
 
 	"github.com/headgate-io/headgate/event"
 	"github.com/headgate-io/headgate/function"
-	"github.com/headgate-io/headgate/gateway/grant"
+	"github.com/headgate-io/headgate/gateway/once"
 	"github.com/headgate-io/headgate/gateway/recording"
 	"github.com/headgate-io/headgate/sandbox"
 	"github.com/headgate-io/headgate/sandbox/abi"
@@ -107,40 +107,21 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-func code(source string) sandbox.Code {
-	return sandbox.Code{Name: spec.Name, Main: spec.Main, Files: map[string][]byte{spec.Main: []byte(source)}}
-}
+func files(source string) map[string][]byte { return map[string][]byte{spec.Main: []byte(source)} }
 
 // record runs the script once on data, listened to.
 func record(t *testing.T, data string) *recording.Recording {
 	t.Helper()
-	g, err := grant.New(&spec)
-	if err != nil {
-		t.Fatal(err)
-	}
-	config, err := spec.ConfigJSON()
-	if err != nil {
-		t.Fatal(err)
-	}
-	m, err := engine.Compile(t.Context(), code(script), spec.Limits, sandbox.Setup{Config: config})
-	if err != nil {
-		t.Fatal(err)
-	}
-	pool := engine.NewPool(m, sandbox.PoolConfig{})
-	defer func() {
-		if err := errors.Join(pool.Close(context.Background()), m.Close(context.Background())); err != nil {
-			t.Error(err)
-		}
-	}()
 	ev := &event.Event{ID: "7", Source: "/mqtt/probe", Type: event.TypeMQTT, Subject: "soil/3", Data: []byte(data), Extensions: map[string]string{"colour": "red"}}
 	meta := attributes{abi.MetaID: "7", abi.MetaSubject: "soil/3", abi.MetaParams: `{"field":"3"}`, abi.MetaAttempt: "1", "params.field": "3", "colour": "red"}
 	var tape recording.Tape
-	var calls host.Calls
-	calls.Reset(g.WithSecrets(spec.Secrets, vault{"key": "open-sesame"}).WithFetcher(new(weather)), host.Invocation{
+	calls, result, err := once.Run(t.Context(), engine, &spec, files(script), once.Outside{Secrets: vault{"key": "open-sesame"}, Fetcher: new(weather)}, host.Invocation{
 		Input: ev.Data, Meta: meta, Recorded: true, State: tape.Listen(kept{"soil:runs": "41", "soil:probe/a": "1", "soil:probe/b": "2"}),
 	})
-	result := pool.Invoke(t.Context(), &calls)
-	rec := tape.Cut(&spec, ev, meta, &calls, &result)
+	if err != nil {
+		t.Fatal(err)
+	}
+	rec := tape.Cut(&spec, ev, meta, calls, &result)
 	rec.ID, rec.Time, rec.Version = "r"+fmt.Sprint(len(data)), time.Now(), 3
 	return rec
 }
@@ -172,7 +153,7 @@ func TestReplayDoesTheSame(t *testing.T) {
 			if rec.Outcome.Outcome != c.outcome || rec.Outcome.Fuel == 0 {
 				t.Fatalf("recorded %s with %d fuel: %s", rec.Outcome.Outcome, rec.Outcome.Fuel, rec.Outcome.Error)
 			}
-			got, err := rec.Run(t.Context(), engine, rec.Spec, code(script), nil, true)
+			got, err := rec.Run(t.Context(), engine, rec.Spec, files(script), nil, true)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -208,7 +189,7 @@ func TestReplayOfOtherCode(t *testing.T) {
 			if changed == script {
 				t.Fatal("the script has no " + c.old)
 			}
-			got, err := rec.Run(t.Context(), engine, rec.Spec, code(changed), nil, false)
+			got, err := rec.Run(t.Context(), engine, rec.Spec, files(changed), nil, false)
 			if err != nil {
 				t.Fatal(err)
 			}
