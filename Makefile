@@ -13,7 +13,7 @@ SITES    ?= 60
 MINUTES  ?= 30
 CROWD    ?= .
 
-.PHONY: help engines toolchains demo build cross test race conformance lint fmt fuzz bench load e2e crash power full-disk soak crowd test-guests test-arm64 check clean
+.PHONY: help engines toolchains demo build cross test race conformance lint fmt fuzz bench load e2e examples crash power full-disk soak crowd test-guests test-arm64 check clean
 
 help: ## Show the targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
@@ -73,6 +73,9 @@ load: build ## Measure the whole binary from outside
 e2e: build ## Drive the binary with mosquitto, paho and mqtt.js
 	$(GO) test -count=1 -tags e2e ./firmware-tests/e2e/...
 
+examples: build toolchains ## Drive every example with curl and mosquitto, whole and without each of its functions (needs clang, rustc, curl, mosquitto-clients)
+	$(GO) test -count=1 -tags e2e -parallel 2 ./firmware-tests/examples
+
 crash: ## Kill the gateway ROUNDS times under load, at random and at every step; then show that seeded faults are caught
 	@$(BUILD) -o bin/headgate ./cmd/headgate
 	@$(BUILD) -tags seededfaults -o bin/headgate-seeded ./cmd/headgate
@@ -112,7 +115,7 @@ check: CROWD = clients|fan-out|10 000
 check: FUZZTIME = 2s
 check: export HEADGATE_DEMO_SECONDS ?= 30
 check: export HEADGATE_REQUIRE_TOOLCHAINS = 1
-check: engines toolchains lint test race test-arm64 cross e2e crash power full-disk soak crowd fuzz demo ## All of it, as CI does
+check: engines toolchains lint test race test-arm64 cross e2e examples crash power full-disk soak crowd fuzz demo ## All of it, as CI does
 	@test -z "$$(git status --porcelain)" || { git status --short; echo 'the checks changed the tree'; exit 1; }
 
 clean: ## Remove what was built
