@@ -67,6 +67,7 @@ func TestQueue(t *testing.T) {
 		t.Errorf("shop: %+v", got)
 	}
 	r.publish(api.Message{Topic: "shop", Payload: []byte(`{"id":20}`), QoS: 1})
+	r.eventually("large", "all", `[["queue.message","orders/eu",{"id":20}]]`) // without a key there is no order
 	r.call(http.MethodPost, "/v1/queues", api.QueueMessage{Queue: "orders/us", Payload: []byte(`{"id":300}`)}, nil)
 	r.eventually("pack", "eu", "21")
 	r.eventually("pack", "us", "300")

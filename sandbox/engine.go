@@ -59,6 +59,8 @@ type Engine struct {
 	compiling sync.Mutex
 	scripts   map[*scriptKind]*scriptEngine // the script engines, once needed
 	summed    time.Time                     // the newest change when all machine code had checksums
+
+	scriptBytes atomic.Int64 // of what scripts start from
 }
 
 // compiled is a module's machine code and what is known of it. The script
@@ -145,9 +147,7 @@ func (e *Engine) machineCodeDir() string  { return filepath.Join(e.cacheDir, "ma
 // Close ends the engine. Pools and modules must be closed before.
 func (e *Engine) Close(ctx context.Context) error {
 	for _, s := range e.scripts {
-		if s.base != nil {
-			s.base.close()
-		}
+		s.base.close()
 	}
 	err := e.runtime.Close(ctx)
 	return errors.Join(err, e.cache.Close(ctx), e.pages.close())
@@ -160,6 +160,9 @@ type EngineStats struct {
 	// MemoryBytes is what instances and images hold of MemoryBudget.
 	MemoryBytes  int64
 	MemoryBudget int64
+	// ScriptEngineBytes is what of MemoryBytes the script engines keep for
+	// their functions to start from.
+	ScriptEngineBytes int64
 	// Evicted counts idle instances that made room for others.
 	Evicted uint64
 	// Interpreter is true where code is interpreted.
@@ -170,7 +173,7 @@ type EngineStats struct {
 func (e *Engine) Stats() EngineStats {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	s := EngineStats{MemoryBytes: e.budget.used.Load(), MemoryBudget: e.budget.total, Evicted: e.evicted, Interpreter: e.interpreter}
+	s := EngineStats{MemoryBytes: e.budget.used.Load(), MemoryBudget: e.budget.total, Evicted: e.evicted, Interpreter: e.interpreter, ScriptEngineBytes: e.scriptBytes.Load()}
 	for _, p := range e.pools {
 		ps := p.Stats()
 		s.Instances += ps.Running + ps.Idle

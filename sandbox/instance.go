@@ -126,6 +126,9 @@ func (in *instance) values() []uint64 {
 func (m *Module) boot(ctx context.Context) (*instance, error) {
 	var base *image
 	if m.script != nil {
+		if err := m.script.room(m.limits); err != nil {
+			return nil, err
+		}
 		base = m.script.engine.base
 	}
 	in, err := m.instantiate(ctx, base)
@@ -157,17 +160,25 @@ func (in *instance) initialiseWith(ctx context.Context, run func() error) error 
 	return err
 }
 
-// runInit runs the start function, _initialize and headgate_init; of a script,
-// its top level.
+// runInit makes the instance ready for events: of a script its top level runs,
+// of others the start function, _initialize and headgate_init.
 func (in *instance) runInit() error {
+	if in.module.script != nil {
+		return in.loadScript()
+	}
 	steps := []string{instrument.StartExport, abi.ExportInitialize, abi.ExportInit}
-	switch {
-	case in.module.script != nil:
-		steps = steps[:2]
-	case in.module.code.command:
+	if in.module.code.command {
 		steps = steps[:1]
 	}
-	for _, name := range steps {
+	if err := in.runSteps(steps...); err != nil {
+		return err
+	}
+	return in.bind(nil)
+}
+
+// runSteps calls those of the exports that are there.
+func (in *instance) runSteps(names ...string) error {
+	for _, name := range names {
 		f := in.mod.ExportedFunction(name)
 		if f == nil {
 			continue
@@ -181,10 +192,7 @@ func (in *instance) runInit() error {
 			return fmt.Errorf("%s returned %d: %s", name, int32(in.results[0]), in.calls.Failure())
 		}
 	}
-	if in.module.script == nil {
-		return in.bind(nil)
-	}
-	return in.loadScript()
+	return nil
 }
 
 // lastWords is what a guest wrote to standard error before it ended.

@@ -114,7 +114,7 @@ func TestScalesToZero(t *testing.T) {
 			}
 			time.Sleep(2 * time.Minute)
 			synctest.Wait()
-			if s := e.Stats(); s.Instances != 0 || s.MemoryBytes != 0 || u.pool.Stats().MemoryBytes != 0 {
+			if s := e.Stats(); s.Instances != 0 || s.MemoryBytes != s.ScriptEngineBytes || u.pool.Stats().MemoryBytes != 0 {
 				t.Errorf("not at zero: %+v, %+v", s, u.pool.Stats())
 			}
 			if again := u.invoke(host.Invocation{}); again.Outcome != function.OK || !again.ColdStart || string(again.Output) != output {

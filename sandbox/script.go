@@ -28,9 +28,9 @@ type scriptKind struct {
 	// WASI; nil for nothing.
 	imports     func(context.Context, *Engine) error
 	importsName string
-	// start makes what every instance starts from; nil starts from nothing.
+	// start makes what every instance starts from.
 	start func(context.Context, api.Module, func(engine.Guest)) error
-	// load loads a program into an instance that start, or nothing, made.
+	// load loads a program into an instance that start made.
 	load func(context.Context, api.Module, engine.State, engine.Program, func(engine.Guest)) error
 	// stackBytes is the engine's own stack, for messages.
 	stackBytes int
@@ -40,7 +40,7 @@ type scriptKind struct {
 
 var (
 	javaScript = &scriptKind{
-		name: "JavaScript", options: instrument.Options{GuardStack: true}, load: bootJavaScript, stackBytes: quickjs.StackBytes,
+		name: "JavaScript", options: instrument.Options{GuardStack: true}, start: quickjs.Start, load: quickjs.Load, stackBytes: quickjs.StackBytes,
 		wasm: func() ([]byte, error) { return quickjs.Wasm(), nil },
 	}
 	python = &scriptKind{
@@ -50,14 +50,10 @@ var (
 	scriptKinds = map[string]*scriptKind{".js": javaScript, ".mjs": javaScript, ".py": python}
 )
 
-func bootJavaScript(ctx context.Context, mod api.Module, _ engine.State, p engine.Program, link func(engine.Guest)) error {
-	return quickjs.Boot(ctx, mod, p, link)
-}
-
 // scriptEngine is an engine, compiled, and what its instances start from.
 type scriptEngine struct {
 	*compiled
-	base    *image // nil for nothing
+	base    *image
 	started engine.State
 }
 
@@ -95,10 +91,8 @@ func (e *Engine) scriptEngine(ctx context.Context, kind *scriptKind) (*scriptEng
 		return nil, fmt.Errorf("compile the %s engine: %w", kind.name, err)
 	}
 	s := &scriptEngine{compiled: c}
-	if kind.start != nil {
-		if err := e.startScripts(ctx, kind, s); err != nil {
-			return nil, errors.Join(fmt.Errorf("start the %s engine: %w", kind.name, err), c.code.Close(ctx))
-		}
+	if err := e.startScripts(ctx, kind, s); err != nil {
+		return nil, errors.Join(fmt.Errorf("start the %s engine: %w", kind.name, err), c.code.Close(ctx))
 	}
 	e.scripts[kind] = s
 	return s, nil
@@ -119,14 +113,28 @@ func (e *Engine) startScripts(ctx context.Context, kind *scriptKind, s *scriptEn
 	}
 	defer in.close()
 	err = in.initialiseWith(ctx, func() error {
+		if err := in.runSteps(instrument.StartExport, abi.ExportInitialize); err != nil {
+			return err
+		}
 		return in.scriptFault(kind.start(&in.ctx, in.mod, func(g engine.Guest) { in.script = g }))
 	})
 	if err != nil {
 		return err
 	}
 	s.started = in.script.State()
-	s.base, err = newImage(e, in.mem, in.values())
+	if s.base, err = newImage(e, in.mem, in.values()); err == nil {
+		e.scriptBytes.Add(int64(s.base.size))
+	}
 	return err
+}
+
+// room reports an error where the engine alone takes more memory than the
+// function may have.
+func (s *script) room(limits function.Limits) error {
+	if need := function.ByteSize(s.engine.base.size); need > limits.Memory {
+		return fmt.Errorf("%s needs %s of memory before a script is loaded, limits.memory allows %s: raise it", s.kind.name, need, limits.Memory)
+	}
+	return nil
 }
 
 // loadScript loads the script, its top level included.
@@ -138,8 +146,11 @@ func (in *instance) loadScript() error {
 // scriptFault puts what went wrong while a script was loaded into words.
 func (in *instance) scriptFault(err error) error {
 	var thrown *engine.Exception
-	if err == nil || errors.As(err, &thrown) {
-		return err
+	if err == nil {
+		return nil
+	}
+	if errors.As(err, &thrown) {
+		return &engine.Exception{Text: in.orMemoryText(thrown.Text)}
 	}
 	_, reason, _ := in.explain(err)
 	return errors.New(reason)

@@ -182,7 +182,7 @@ func TestLambdaHandlers(t *testing.T) {
 func TestReplies(t *testing.T) {
 	web := host.Invocation{Meta: metaMap{"httpmethod": "GET", "subject": "/a", "httpheaders": "{}", "time": "2026-05-01T08:00:00Z"}}
 	for source, want := range map[string]string{
-		`export default () => new Response("hi", { status: 418, headers: { "X-A": "1" } })`: `[{status 418} {datacontenttype text/plain;charset=UTF-8} {header.x-a 1}] hi`,
+		`export default () => new Response("hi", { status: 418, headers: { "X-A": "1" } })`: `[{status 418} {header.x-a 1} {datacontenttype text/plain;charset=UTF-8}] hi`,
 		`export default () => Response.json({ a: 1 })`:                                      `[{status 200} {datacontenttype application/json}] {"a":1}`,
 		`export default () => ({ statusCode: 404, headers: { A: "1" }, body: "none" })`:     `[{status 404} {header.a 1}] none`,
 		`export default () => ({ a: 1 })`:                                                   `[{datacontenttype application/json}] {"a":1}`,

@@ -153,9 +153,10 @@ func (b *booter) bytes(data []byte) uint64 {
 
 var errNoMemory = &engine.Exception{Text: "out of memory while the script was loaded: raise limits.memory"}
 
-// Boot starts the engine in a fresh instance and evaluates the script. link
-// is told the guest before the first call to the host.
-func Boot(ctx context.Context, mod api.Module, p engine.Program, link func(engine.Guest)) error {
+// Start starts the engine in a fresh instance and evaluates the glue. What it
+// leaves is what every script's instance starts from. link is told the guest
+// before the first call to the host.
+func Start(ctx context.Context, mod api.Module, link func(engine.Guest)) error {
 	b := &booter{ctx: ctx, mod: mod}
 	s := &State{low: b.moveStack(), scratch: uint32(b.call("malloc", 64))}
 	s.runtime = uint32(b.call("JS_NewRuntime"))
@@ -170,6 +171,14 @@ func Boot(ctx context.Context, mod api.Module, p engine.Program, link func(engin
 		return b.err
 	}
 	b.guest = s.bind(mod)
+	link(b.guest)
+	return b.loadGlue(s)
+}
+
+// Load evaluates a script in an instance that starts as Start left it.
+func Load(ctx context.Context, mod api.Module, started engine.State, p engine.Program, link func(engine.Guest)) error {
+	s := started.(*State)
+	b := &booter{ctx: ctx, mod: mod, guest: s.bind(mod)}
 	link(b.guest)
 	return b.load(s, p)
 }
@@ -195,21 +204,32 @@ func (b *booter) moveStack() uint32 {
 	return uint32(p)
 }
 
-// load evaluates the glue, which asks for the arguments' array first, then
-// the script.
-func (b *booter) load(s *State, p engine.Program) error {
+// loadGlue evaluates the glue, and finds what the guest calls.
+func (b *booter) loadGlue(s *State) error {
 	c := uint64(s.context)
-	glueModule, err := b.compile(s, "headgate:glue", glue)
+	mod, err := b.compile(s, "headgate:glue", glue)
 	if err == nil {
-		_, err = b.evaluate(s, "headgate:glue", glueModule)
+		_, err = b.evaluate(s, "headgate:glue", mod)
 	}
 	if err != nil {
 		return err
 	}
-	hub := b.property(c, b.call("JS_GetGlobalObject", c), "__headgate")
+	hub := b.hub(c)
 	s.args = b.property(c, hub, "args")
 	s.run, s.finish = b.property(c, hub, "run"), b.property(c, hub, "finish")
-	adopt := b.property(c, hub, "adopt")
+	return b.err
+}
+
+// hub is the object by which glue and script are joined. It is gone when a
+// script was adopted.
+func (b *booter) hub(c uint64) uint64 {
+	return b.property(c, b.call("JS_GetGlobalObject", c), "__headgate")
+}
+
+// load evaluates the script and hands its exports to the glue.
+func (b *booter) load(s *State, p engine.Program) error {
+	c := uint64(s.context)
+	adopt := b.property(c, b.hub(c), "adopt")
 	if err := b.loadExtensions(s, p); err != nil {
 		return err
 	}

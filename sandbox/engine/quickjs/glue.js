@@ -298,25 +298,29 @@ function gatewayReply(result) {
 
 // answer tells the gateway of a reply with a status and headers.
 function answer({ status, headers, body }) {
-  host(call.outputMeta, "status", String(status));
-  const all = new Map();
-  for (const [name, value] of headers) {
-    const key = String(name).toLowerCase();
-    all.set(key, all.has(key) ? `${all.get(key)}\n${value}` : String(value));
+  let about = `status\0${status}`;
+  let seen;
+  for (let i = 0; i < headers.length; i++) {
+    const name = String(headers[i][0]).toLowerCase(), value = String(headers[i][1]);
+    if (name.includes("\0") || value.includes("\0")) throw new TypeError(`the header ${JSON.stringify(name)} holds a NUL`);
+    if (headers.length > 1) {
+      seen ??= new Map();
+      seen.set(name, seen.has(name) ? `${seen.get(name)}\n${value}` : value);
+    } else about += described(name, value);
   }
-  for (const [key, value] of all) host(call.outputMeta, key === "content-type" ? "datacontenttype" : `header.${key}`, value);
-  host(call.output, encode(body));
+  seen?.forEach((value, name) => { about += described(name, value); });
+  host(call.output, encode(body), about);
 }
+const described = (name, value) => (name === "content-type" ? "\0datacontenttype\0" : `\0header.${name}\0`) + value;
+
+const asJSON = "datacontenttype\0application/json";
 
 function succeed(result) {
   settled = true;
   if (result === undefined) return;
   const reply = typeof result === "object" ? hub.web?.reply(result) ?? gatewayReply(result) : undefined;
   if (reply !== undefined) return answer(reply);
-  if (typeof result !== "string" && !isBytes(result)) {
-    host(call.outputMeta, "datacontenttype", "application/json");
-  }
-  host(call.output, encode(result));
+  host(call.output, encode(result), typeof result === "string" || isBytes(result) ? undefined : asJSON);
 }
 function fail(error) {
   settled = true;

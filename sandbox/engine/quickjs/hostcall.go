@@ -141,7 +141,7 @@ func (b *border) serve(op uint32) abi.Errno {
 	case opMetric:
 		c.Metric(b.arg(0), b.number(0))
 	case opOutput:
-		c.SetOutput(b.arg(0))
+		return b.output()
 	case opOutputMeta:
 		return c.SetOutputMeta(b.arg(0), b.arg(1))
 	case opError:
@@ -210,6 +210,24 @@ func (b *border) arg(i int) []byte {
 }
 
 func (b *border) length() uint32 { return binary.LittleEndian.Uint32(b.memory(b.g.state.scratch, 4)) }
+
+// output takes the result of argument 0, and what argument 1 says of it: names
+// and values with a NUL between them.
+func (b *border) output() abi.Errno {
+	b.calls.SetOutput(b.arg(0))
+	for about := b.arg(1); about != nil; {
+		name, rest, _ := bytes.Cut(about, []byte{0})
+		value, next, more := bytes.Cut(rest, []byte{0})
+		if e := b.calls.SetOutputMeta(name, value); e != 0 {
+			return e
+		}
+		about = nil
+		if more {
+			about = next
+		}
+	}
+	return 0
+}
 
 // random fills the bytes of argument 0, or 16 bytes of the buffer.
 func (b *border) random() {

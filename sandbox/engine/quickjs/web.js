@@ -43,36 +43,59 @@ const pairsOf = (init) => {
   return Object.entries(init);
 };
 
+// names are the names of headers as they are looked for: what was checked once
+// is not checked again, and these are checked while the glue is loaded.
+const names = new Map();
+for (const n of ["accept", "authorization", "cache-control", "content-encoding", "content-length", "content-type", "etag", "idempotency-key",
+  "if-match", "if-none-match", "last-modified", "location", "retry-after", "set-cookie", "user-agent", "vary", "www-authenticate"]) names.set(n, n);
+names.set("Content-Type", "content-type");
+
+function headerName(given) {
+  const known = names.get(given);
+  if (known !== undefined) return known;
+  const name = String(given).toLowerCase();
+  if (!/^[!#$%&'*+.^_`|~0-9a-z-]+$/.test(name)) throw new TypeError(`Headers: ${JSON.stringify(name)} is not the name of a header`);
+  names.set(name, name);
+  return name;
+}
+
+const space = (c) => c === 32 || c === 9 || c === 10 || c === 13;
+
+function headerValue(value) {
+  value = String(value);
+  let from = 0, to = value.length;
+  while (from < to && space(value.charCodeAt(from))) from++;
+  while (from < to && space(value.charCodeAt(to - 1))) to--;
+  if (to - from < value.length) value = value.slice(from, to);
+  if (value.includes("\n") || value.includes("\r") || value.includes("\0")) throw new TypeError("Headers: a value holds a line break");
+  return value;
+}
+
 class Headers {
   #list = [];
   constructor(init) {
-    for (const [name, value] of pairsOf(init)) this.append(name, value);
+    if (init === undefined) return;
+    if (init instanceof Headers) this.#list = init.#list.slice();
+    else for (const [name, value] of pairsOf(init)) this.append(name, value);
   }
-  static #name(name) {
-    name = String(name).toLowerCase();
-    if (!/^[!#$%&'*+.^_`|~0-9a-z-]+$/.test(name)) throw new TypeError(`Headers: ${JSON.stringify(name)} is not the name of a header`);
-    return name;
-  }
-  static #value(value) {
-    value = String(value).replace(/^[\t\r\n ]+|[\t\r\n ]+$/g, "");
-    if (/[\0\r\n]/.test(value)) throw new TypeError("Headers: a value holds a line break");
-    return value;
-  }
-  append(name, value) { this.#list.push([Headers.#name(name), Headers.#value(value)]); }
+  // peek is the list for the host: names in lower case, a pair for each value.
+  static peek(h) { return h.#list; }
+  append(name, value) { this.#list.push([headerName(name), headerValue(value)]); }
   set(name, value) {
-    this.delete(name);
+    if (this.#list.length > 0) this.delete(name);
     this.append(name, value);
   }
   delete(name) {
-    name = Headers.#name(name);
-    this.#list = this.#list.filter(([n]) => n !== name);
+    name = headerName(name);
+    this.#list = this.#list.filter((p) => p[0] !== name);
   }
   has(name) {
-    name = Headers.#name(name);
-    return this.#list.some(([n]) => n === name);
+    name = headerName(name);
+    for (let i = 0; i < this.#list.length; i++) if (this.#list[i][0] === name) return true;
+    return false;
   }
   get(name) {
-    name = Headers.#name(name);
+    name = headerName(name);
     const values = this.#list.filter(([n]) => n === name).map(([, v]) => v);
     return values.length === 0 ? null : values.join(", ");
   }
@@ -88,6 +111,13 @@ class Headers {
   [Symbol.iterator]() { return this.entries(); }
   forEach(f, self) { for (const [n, v] of this.entries()) f.call(self, v, n, this); }
   toJSON() { return Object.fromEntries(this.entries()); }
+}
+
+// typed are headers with a content-type, of the body's own where they name none.
+function typed(init, type) {
+  const headers = new Headers(init);
+  if (type !== undefined && (init === undefined || !headers.has("content-type"))) Headers.peek(headers).push(["content-type", type]);
+  return headers;
 }
 
 // bodyOf is a body as a string or bytes, and the type that it has by itself.
@@ -130,8 +160,7 @@ class Response extends Body {
     if (from === undefined && !(Number.isInteger(status) && status >= 200 && status <= 599)) throw new RangeError(`Response: status ${status} is not within 200 to 599`);
     this.status = status;
     this.statusText = statusText;
-    this.headers = new Headers(headers);
-    if (type !== undefined && from === undefined && !this.headers.has("content-type")) this.headers.set("content-type", type);
+    this.headers = from === undefined ? typed(headers, type) : new Headers(headers);
     this.url = from?.url ?? "";
     this.redirected = from?.redirected ?? false;
     this.type = from === undefined ? "default" : "basic";
@@ -144,9 +173,7 @@ class Response extends Body {
   static json(value, init = {}) {
     const body = JSON.stringify(value);
     if (body === undefined) throw new TypeError("Response.json: the value has no form in JSON");
-    const headers = new Headers(init.headers);
-    if (!headers.has("content-type")) headers.set("content-type", "application/json");
-    return new Response(body, { ...init, headers });
+    return new Response(body, { status: init.status, statusText: init.statusText, headers: typed(init.headers, "application/json") });
   }
   static redirect(url, status = 302) {
     if (![301, 302, 303, 307, 308].includes(status)) throw new RangeError(`Response.redirect: ${status} is no redirect`);
@@ -162,8 +189,7 @@ class Request extends Body {
     super(value);
     this.url = from?.url ?? String(input);
     this.method = String(init.method ?? from?.method ?? "GET").toUpperCase();
-    this.headers = new Headers(init.headers ?? from?.headers);
-    if (type !== undefined && !this.headers.has("content-type")) this.headers.set("content-type", type);
+    this.headers = typed(init.headers ?? from?.headers, type);
     this.redirect = init.redirect ?? from?.redirect ?? "follow";
     this.timeout = init.timeout ?? from?.timeout;
   }
@@ -173,7 +199,7 @@ class Request extends Body {
 // fetch sends a request while the handler waits. options.timeout bounds it.
 async function fetch(input, options) {
   const r = new Request(input, options ?? {});
-  const head = { url: r.url, method: r.method, headers: [...r.headers], redirect: r.redirect };
+  const head = { url: r.url, method: r.method, headers: Headers.peek(r.headers), redirect: r.redirect };
   if (r.timeout !== undefined) head.timeout_ms = typeof r.timeout === "string" && /^\d+ms$/.test(r.timeout) ? parseInt(r.timeout, 10) : seconds(r.timeout, "fetch: timeout") * 1000;
   host(call.fetch, JSON.stringify(head), Body.peek(r));
   const answer = JSON.parse(args[0]);
@@ -368,5 +394,5 @@ globalThis.__headgate.web = {
   fetch,
   // reply is a Response in parts: status, headers and body; undefined is no
   // Response.
-  reply: (v) => (v instanceof Response ? { status: v.status, headers: [...v.headers], body: Body.peek(v) ?? "" } : undefined),
+  reply: (v) => (v instanceof Response ? { status: v.status, headers: Headers.peek(v.headers), body: Body.peek(v) ?? "" } : undefined),
 };
