@@ -201,7 +201,7 @@ func mustCanonical(v any) []byte {
 // state is the JSON of one key of a function; nil where there is none.
 func (s *site) state(ctx context.Context, function, key string) ([]byte, error) {
 	out, err := s.Run(ctx, "state", "get", function, key)
-	if err != nil && strings.Contains(out, "no ") {
+	if err != nil && strings.Contains(out, "not found") {
 		return nil, nil
 	}
 	return bytes.TrimSpace([]byte(out)), err
