@@ -2,6 +2,10 @@ package registry
 
 import (
 	"context"
+	"runtime"
+	"slices"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/headgate-io/headgate/gateway/store"
 )
@@ -19,24 +23,21 @@ func (r *Registry) Load(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	var all []*deployment
 	of := byFunction(aliases)
-	for _, a := range aliases {
-		if a.Name != aliasLive {
-			continue
+	live := slices.DeleteFunc(slices.Clone(aliases), func(a store.Alias) bool { return a.Name != aliasLive })
+	loaded := r.loadAll(ctx, live)
+	if ctx.Err() != nil {
+		r.discard(loaded)
+		return ctx.Err()
+	}
+	var all []*deployment
+	for i, d := range loaded {
+		if d.broken == nil {
+			d.broken = r.deps.Triggers.Set(triggerFunction(&d.spec, d.version.Number))
 		}
-		d, err := r.load(ctx, a)
-		if ctx.Err() != nil {
-			r.discard(all)
-			return ctx.Err()
-		}
-		if err != nil {
-			r.leaveBroken(ctx, a, err)
-			continue
-		}
-		if err := r.deps.Triggers.Set(triggerFunction(&d.spec, d.version.Number)); err != nil {
-			r.retire(d)
-			r.leaveBroken(ctx, a, err)
+		if d.broken != nil {
+			r.discard(loaded[i : i+1])
+			r.leaveBroken(ctx, live[i], d.broken)
 			continue
 		}
 		all = append(all, d)
@@ -62,8 +63,31 @@ func (r *Registry) Load(ctx context.Context) error {
 // discard releases what was compiled and will not run.
 func (r *Registry) discard(all []*deployment) {
 	for _, d := range all {
-		r.retire(d)
+		if d.pool != nil {
+			r.retire(d)
+		}
 	}
+}
+
+// loadAll makes the versions ready to run, as many at once as there are
+// processors: a gateway may have a thousand. Of one that does not run there is
+// the reason.
+func (r *Registry) loadAll(ctx context.Context, live []store.Alias) []*deployment {
+	loaded := make([]*deployment, len(live))
+	var group errgroup.Group
+	group.SetLimit(runtime.GOMAXPROCS(0))
+	for i, a := range live {
+		group.Go(func() error {
+			d, err := r.load(ctx, a)
+			if err != nil {
+				d = &deployment{broken: err}
+			}
+			loaded[i] = d
+			return nil
+		})
+	}
+	_ = group.Wait() // what went wrong is with each
+	return loaded
 }
 
 func (r *Registry) load(ctx context.Context, a store.Alias) (*deployment, error) {
