@@ -25,6 +25,9 @@ type Spec struct {
 	Source string `yaml:"-" json:"source,omitempty"`
 	// Build is a shell command that makes Main where it is a .wasm.
 	Build string `yaml:"build" json:"build,omitempty"`
+	// Export is the function of an Extism plug-in that handles events; empty
+	// takes the one there is.
+	Export string `yaml:"export" json:"export,omitempty"`
 	// Triggers start the function; without any it runs on invoke alone.
 	Triggers []Trigger `yaml:"triggers" json:"triggers,omitempty"`
 	// Limits bound an invocation; unset ones have the defaults.

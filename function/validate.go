@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode/utf8"
 )
 
 // NamePattern is what a function may be called.
@@ -142,7 +143,17 @@ func (s *Spec) validateMain(at func(string, ...any)) {
 	case s.Build != "" && s.Language() != "wasm":
 		at("is for a main that ends in .wasm; .c, .rs, .ts, .go, .js and .py need none", "build")
 	}
+	switch lang := s.Language(); {
+	case s.Export == "":
+	case lang == "javascript" || lang == "python":
+		at("is for Extism plug-ins; a script's handler is what it exports", "export")
+	case len(s.Export) > maxExportBytes || !utf8.ValidString(s.Export):
+		at(fmt.Sprintf("must be the name of an exported function, %d bytes at most", maxExportBytes), "export")
+	}
 }
+
+// maxExportBytes bounds the name of an export.
+const maxExportBytes = 255
 
 func filepathIsLocal(p string) bool {
 	clean := path.Clean(strings.ReplaceAll(p, `\`, "/"))

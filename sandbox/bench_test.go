@@ -17,7 +17,7 @@ func BenchmarkInvokeWarm(b *testing.B) {
 	e := testEngine(b, sandbox.Config{})
 	for _, g := range benchGuests(b) {
 		b.Run(g.name, func(b *testing.B) {
-			u := load(b, e, g.main, g.source, testOptions{})
+			u := load(b, e, g.main, g.source, testOptions{export: g.export})
 			in := host.Invocation{Input: benchInput}
 			if r := u.invoke(in); r.Outcome != function.OK {
 				b.Fatalf("%s: %s", r.Outcome, r.Error)
@@ -38,7 +38,7 @@ func BenchmarkColdStart(b *testing.B) {
 	e := testEngine(b, sandbox.Config{})
 	for _, g := range benchGuests(b) {
 		b.Run(g.name, func(b *testing.B) {
-			u := load(b, e, g.main, g.source, testOptions{})
+			u := load(b, e, g.main, g.source, testOptions{export: g.export})
 			b.ReportAllocs()
 			for b.Loop() {
 				u.pool.Shrink()
@@ -60,7 +60,7 @@ func BenchmarkCompileCached(b *testing.B) {
 				if err != nil {
 					b.Fatal(err)
 				}
-				m, err := e.Compile(b.Context(), sandbox.Code{Name: "f", Main: g.main, Files: map[string][]byte{g.main: g.source}}, function.Limits{}, sandbox.Setup{})
+				m, err := e.Compile(b.Context(), sandbox.Code{Name: "f", Main: g.main, Files: map[string][]byte{g.main: g.source}, Export: g.export}, function.Limits{}, sandbox.Setup{})
 				if err != nil {
 					b.Fatal(err)
 				}
@@ -89,20 +89,23 @@ func BenchmarkDeadline(b *testing.B) {
 type benchGuest struct {
 	name, main string
 	source     []byte
+	export     string
 }
 
 func benchGuests(b testing.TB) []benchGuest {
 	needPython(b)
 	return []benchGuest{
-		{"wasm", "x.wasm", thresholdModule()},
-		{"c", "x.wasm", cGuest(b, "c/threshold.c")},
-		{"assemblyscript", "x.wasm", assemblyScriptGuest(b, "threshold.ts")},
-		{"rust", "x.wasm", rustGuest(b, "threshold.rs")},
-		{"go", "x.wasm", goGuest(b, "go/threshold")},
-		{"javascript", "x.js", []byte(`export default (event, ctx) => { if (event.data.value > 25) ctx.publish("alarm/gw-17", {v: event.data.value}); }`)},
-		{"python", "x.py", []byte("def handle(event, ctx):\n  if event.data['value'] > 25:\n    ctx.publish('alarm/gw-17', {'v': event.data['value']})\n")},
-		{"python-empty", "x.py", []byte("def handle():\n  pass\n")},
-		{"javascript-empty", "x.js", []byte(`export default () => {}`)},
+		{name: "wasm", main: "x.wasm", source: thresholdModule()},
+		{name: "c", main: "x.wasm", source: cGuest(b, "c/threshold.c")},
+		{name: "assemblyscript", main: "x.wasm", source: assemblyScriptGuest(b, "threshold.ts")},
+		{name: "rust", main: "x.wasm", source: rustGuest(b, "threshold.rs")},
+		{name: "go", main: "x.wasm", source: goGuest(b, "go/threshold")},
+		{name: "extism-c", main: "x.wasm", source: cPlugin(b), export: "threshold"},
+		{name: "extism-go", main: "x.wasm", source: goPlugin(b), export: "threshold"},
+		{name: "javascript", main: "x.js", source: []byte(`export default (event, ctx) => { if (event.data.value > 25) ctx.publish("alarm/gw-17", {v: event.data.value}); }`)},
+		{name: "python", main: "x.py", source: []byte("def handle(event, ctx):\n  if event.data['value'] > 25:\n    ctx.publish('alarm/gw-17', {'v': event.data['value']})\n")},
+		{name: "python-empty", main: "x.py", source: []byte("def handle():\n  pass\n")},
+		{name: "javascript-empty", main: "x.js", source: []byte(`export default () => {}`)},
 	}
 }
 

@@ -1,9 +1,6 @@
 package sandbox_test
 
 import (
-	"os"
-	"os/exec"
-	"path/filepath"
 	"strings"
 	"testing"
 
@@ -16,18 +13,8 @@ import (
 // TestCommand runs a program that reads standard input and writes standard
 // output, anew for every event.
 func TestCommand(t *testing.T) {
-	out := filepath.Join(t.TempDir(), "command.wasm")
-	build := exec.CommandContext(t.Context(), "go", "build", "-o", out, "./testdata/go/command")
-	build.Env = append(os.Environ(), "GOOS=wasip1", "GOARCH=wasm", "CGO_ENABLED=0")
-	if b, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("%v: %s", err, b)
-	}
-	wasm, err := os.ReadFile(out)
-	if err != nil {
-		t.Fatal(err)
-	}
 	e := testEngine(t, sandbox.Config{})
-	u := load(t, e, "command.wasm", wasm, testOptions{config: map[string][]byte{"MODE": []byte(`"on"`), "n": []byte("7")}, limits: function.Limits{Memory: 32 << 20}})
+	u := load(t, e, "command.wasm", goCommandGuest(t), testOptions{config: map[string][]byte{"MODE": []byte(`"on"`), "n": []byte("7")}, limits: function.Limits{Memory: 32 << 20}})
 	for _, c := range []struct {
 		in, out string
 		outcome function.Outcome

@@ -68,9 +68,21 @@ type Engine struct {
 type compiled struct {
 	code   wazero.CompiledModule
 	report *instrument.Report
-	// command is true of a WASI command.
-	command bool
+	// kind says how a guest that is no script is run, by its export entry.
+	kind  guestKind
+	entry string
+	// kernel is true of a guest that imports Extism's functions.
+	kernel bool
 }
+
+// guestKind is how a guest that is no script gets its event.
+type guestKind int
+
+const (
+	native  guestKind = iota // by the ABI
+	plugin                   // as an Extism plug-in
+	command                  // as a WASI command
+)
 
 // New opens an engine. Without a CacheDir nothing is kept between runs.
 func New(ctx context.Context, cfg Config) (*Engine, error) {

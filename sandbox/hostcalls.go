@@ -39,6 +39,9 @@ func (e *Engine) addHostModules(ctx context.Context) error {
 		NewFunctionBuilder().WithGoFunction(move, three, nil).Export(instrument.MoveName).Instantiate(ctx); err != nil {
 		return fmt.Errorf("define %s: %w", instrument.HostModule, err)
 	}
+	if err := e.addExtism(ctx); err != nil {
+		return err
+	}
 	return e.addWASI(ctx)
 }
 

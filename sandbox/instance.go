@@ -14,6 +14,7 @@ import (
 	"github.com/headgate-io/headgate/internal/fault"
 	"github.com/headgate-io/headgate/sandbox/abi"
 	"github.com/headgate-io/headgate/sandbox/engine"
+	"github.com/headgate-io/headgate/sandbox/extism"
 	"github.com/headgate-io/headgate/sandbox/host"
 	"github.com/headgate-io/headgate/sandbox/instrument"
 )
@@ -29,8 +30,9 @@ type instance struct {
 	fuel, floor, stack api.MutableGlobal
 	globals            []api.MutableGlobal
 
-	handle api.Function // of a native guest
-	script engine.Guest // of a script
+	handle api.Function   // of a guest that is no script
+	script engine.Guest   // of a script
+	kernel *extism.Kernel // of a guest that imports Extism's functions
 
 	// of a WASI command
 	stdin  int // how much of the input was read
@@ -41,7 +43,7 @@ type instance struct {
 	deadline time.Time
 	slice    int64     // fuel until the next yield
 	resumed  time.Time // when the last yield returned; zero before the first
-	results  [1]uint64
+	results  [2]uint64
 	lastUsed time.Time
 }
 
@@ -87,6 +89,9 @@ func (m *Module) instantiate(ctx context.Context, img *image) (in *instance, err
 		return nil, fmt.Errorf("instantiate: %w", err)
 	}
 	in.mem, in.linear = alloc.made, in.mod.Memory()
+	if m.code.kernel {
+		in.kernel = extism.NewKernel((*kernelLimits)(in))
+	}
 	if err = in.findGlobals(); err != nil || img == nil {
 		return in, err
 	}
@@ -151,6 +156,9 @@ func (in *instance) initialiseWith(ctx context.Context, run func() error) error 
 	in.begin(ctx, &calls, initFuel, time.Now().Add(initTimeout))
 	err := run()
 	in.calls = nil
+	if in.kernel != nil {
+		in.kernel.Reset() // handles of the initialisation are none of an event
+	}
 	calls.Finish()
 	if in.module.setup.Log != nil {
 		for _, line := range calls.Logs() {
@@ -167,7 +175,10 @@ func (in *instance) runInit() error {
 		return in.loadScript()
 	}
 	steps := []string{instrument.StartExport, abi.ExportInitialize, abi.ExportInit}
-	if in.module.code.command {
+	switch in.module.code.kind {
+	case plugin:
+		steps = in.pluginSteps()
+	case command:
 		steps = steps[:1]
 	}
 	if err := in.runSteps(steps...); err != nil {
@@ -183,7 +194,7 @@ func (in *instance) runSteps(names ...string) error {
 		if f == nil {
 			continue
 		}
-		in.results[0] = 0
+		in.results = [2]uint64{}
 		if err := f.CallWithStack(&in.ctx, in.results[:]); err != nil {
 			_, reason, _ := in.explain(err)
 			return fmt.Errorf("%s: %s%s", name, reason, in.lastWords())
@@ -212,12 +223,8 @@ func (in *instance) bind(booted engine.State) error {
 		in.script = booted.Bind(in.mod)
 		return nil
 	}
-	name := abi.ExportHandle
-	if in.module.code.command {
-		name = commandStart
-	}
-	if in.handle = in.mod.ExportedFunction(name); in.handle == nil {
-		return fmt.Errorf("export %s is missing", name)
+	if in.handle = in.mod.ExportedFunction(in.module.code.entry); in.handle == nil {
+		return fmt.Errorf("export %s is missing", in.module.code.entry)
 	}
 	return nil
 }
@@ -230,6 +237,9 @@ func (in *instance) begin(ctx context.Context, calls *host.Calls, fuel int64, de
 	in.floor.Set(uint64(max(fuel-in.slice, 0)))
 	in.stack.Set(uint64(in.module.stackWeight()))
 	in.stdin, in.stdout = 0, in.stdout[:0]
+	if in.kernel != nil {
+		in.kernel.Begin(ctx, calls)
+	}
 }
 
 // run handles one event. It reports whether the instance is fit for another.
@@ -255,11 +265,13 @@ func (in *instance) run(ctx context.Context, calls *host.Calls) (r function.Resu
 	in.lastUsed = time.Now()
 	r.Duration = in.lastUsed.Sub(start)
 	r.Fuel = uint64(fuel - int64(in.fuel.Get()))
-	r.MemoryBytes = in.mem.size
+	r.MemoryBytes = in.mem.size + in.mem.outside
 	fit = true
 	switch {
-	case in.module.code.command:
+	case in.module.code.kind == command:
 		r.Outcome, r.Error, fit = in.ended(err)
+	case in.module.code.kind == plugin:
+		r.Outcome, r.Error, fit = in.pluginEnded(err)
 	case err != nil:
 		r.Outcome, r.Error, fit = in.explain(err)
 	case failed:
@@ -281,7 +293,7 @@ func (in *instance) run(ctx context.Context, calls *host.Calls) (r function.Resu
 func (in *instance) failure() (function.Outcome, string) {
 	text := in.calls.Failure()
 	if text == "" {
-		text = fmt.Sprintf("%s returned %d without an error text", abi.ExportHandle, int32(in.results[0]))
+		text = fmt.Sprintf("%s returned %d without an error text", in.module.code.entry, int32(in.results[0]))
 	}
 	return in.orMemory(function.Failed), in.orMemoryText(text)
 }
@@ -328,6 +340,9 @@ func (in *instance) explain(err error) (o function.Outcome, text string, fit boo
 func (in *instance) restore() bool {
 	if fault.On(fault.SkipRestore) {
 		return true
+	}
+	if in.kernel != nil && !in.kernel.Reset() {
+		return false
 	}
 	if in.img == nil || in.mem.size != in.img.size || in.img.restore(in.mem) != nil {
 		return false

@@ -21,6 +21,8 @@ type memory struct {
 	module *Module
 	base   []byte // the reservation
 	size   uint64 // in use
+	// outside is what the instance's Extism kernel holds besides.
+	outside uint64
 	// charged is how much of the engine's budget it holds.
 	charged int64
 	// denied is true once a growth was refused during this call.
@@ -57,12 +59,22 @@ func (a *allocator) Allocate(_, _ uint64) experimental.LinearMemory {
 // Reallocate grows the memory in place, or returns nil.
 func (m *memory) Reallocate(size uint64) []byte {
 	size = max(size, m.initial)
-	if size > uint64(len(m.base)) || !m.charge(int64(size)) {
+	if size+m.outside > uint64(len(m.base)) || !m.charge(int64(size+m.outside)) {
 		m.denied = true
 		return nil
 	}
 	m.size = size
 	return m.base[:size:len(m.base)]
+}
+
+// reserveOutside admits size bytes outside the linear memory, in all.
+func (m *memory) reserveOutside(size uint64) bool {
+	if m.size+size > uint64(len(m.base)) || !m.charge(int64(m.size+size)) {
+		m.denied = true
+		return false
+	}
+	m.outside = size
+	return true
 }
 
 // charge takes what the memory needs from the engine's budget.

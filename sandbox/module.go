@@ -18,6 +18,7 @@ import (
 	"github.com/headgate-io/headgate/function"
 	"github.com/headgate-io/headgate/sandbox/abi"
 	"github.com/headgate-io/headgate/sandbox/engine"
+	"github.com/headgate-io/headgate/sandbox/extism"
 	"github.com/headgate-io/headgate/sandbox/host"
 	"github.com/headgate-io/headgate/sandbox/instrument"
 )
@@ -31,6 +32,9 @@ type Code struct {
 	Main string
 	// Files are the function's files by their name, Main among them.
 	Files map[string][]byte
+	// Export names the function of an Extism plug-in that handles events; empty
+	// finds the one there is.
+	Export string
 }
 
 // Setup is what a function's headgate_init may see.
@@ -104,6 +108,8 @@ func (m *Module) compile(ctx context.Context, code Code) (err error) {
 	}
 	ext := strings.ToLower(path.Ext(code.Main))
 	switch kind := scriptKinds[ext]; {
+	case kind != nil && code.Export != "":
+		return fmt.Errorf("export %s: a script's handler is what it exports: export is for Extism plug-ins", code.Export)
 	case kind != nil:
 		m.script, err = newScript(kind, code, m.limits)
 		if err != nil {
@@ -116,20 +122,20 @@ func (m *Module) compile(ctx context.Context, code Code) (err error) {
 		return nil
 	case ext == ".wasm" || bytes.HasPrefix(source, []byte("\x00asm")):
 		m.owned = true
-		m.code, err = m.engine.compileNative(ctx, source, m.limits)
+		m.code, err = m.engine.compileNative(ctx, source, m.limits, code.Export)
 		return err
 	default:
 		return fmt.Errorf("cannot tell what %q is: a function is a .wasm module, or a .js or .py script (sources of other languages are built to .wasm first)", ext)
 	}
 }
 
-// compileNative compiles a module that speaks the ABI itself.
-func (e *Engine) compileNative(ctx context.Context, source []byte, limits function.Limits) (*compiled, error) {
+// compileNative compiles a module that is no script.
+func (e *Engine) compileNative(ctx context.Context, source []byte, limits function.Limits, export string) (*compiled, error) {
 	c, err := e.compileWasm(ctx, source, instrument.Options{})
 	if err != nil {
 		return nil, err
 	}
-	if err = checkNative(c, limits); err != nil {
+	if err = checkNative(c, limits, export); err != nil {
 		return nil, errors.Join(err, c.code.Close(ctx))
 	}
 	return c, nil
@@ -163,16 +169,37 @@ func validate(ctx context.Context, wasm []byte) error {
 	return errors.Join(err, r.Close(ctx))
 }
 
-// checkNative refuses a module that could not be run, before it is.
-func checkNative(c *compiled, limits function.Limits) error {
+// checkNative finds out what a module is, and refuses one that could not be
+// run, before it is.
+func checkNative(c *compiled, limits function.Limits, export string) error {
+	native := c.code.ExportedFunctions()[abi.ExportMarker] != nil
+	c.kernel = importsFrom(c.report, extism.Module) || importsFrom(c.report, extism.UserModule)
+	var err error
+	switch {
+	case export != "" && (native || !c.kernel):
+		err = &instrument.Error{Where: "export " + export, Problem: "the manifest's export is for Extism plug-ins: this is none, and there is one way into it"}
+	case native:
+		c.entry = abi.ExportHandle
+		err = checkExports(c)
+	case c.kernel:
+		if err = checkImports(c); err == nil {
+			err = checkPlugin(c, export)
+		}
+	case isCommand(c):
+		c.kind, c.entry = command, commandStart
+		err = checkCommand(c)
+	default:
+		err = &instrument.Error{Where: "export " + abi.ExportMarker, Problem: markerHint(c.report)}
+	}
+	if err != nil {
+		return err
+	}
+	return errors.Join(checkMemory(c, limits), checkImports(c))
+}
+
+// checkExports wants of a native guest what the ABI does.
+func checkExports(c *compiled) error {
 	exports := c.code.ExportedFunctions()
-	if exports[abi.ExportMarker] == nil && isCommand(c) {
-		c.command = true
-		return checkCommand(c, limits)
-	}
-	if exports[abi.ExportMarker] == nil {
-		return &instrument.Error{Where: "export " + abi.ExportMarker, Problem: markerHint(c.report)}
-	}
 	checks := []struct {
 		name    string
 		results []api.ValueType
@@ -195,7 +222,11 @@ func checkNative(c *compiled, limits function.Limits) error {
 			return &instrument.Error{Where: "export " + x.name, Problem: fmt.Sprintf("has the wrong type: it takes nothing and returns %d values of type i32", len(x.results))}
 		}
 	}
-	return errors.Join(checkMemory(c, limits), checkImports(c))
+	return nil
+}
+
+func importsFrom(r *instrument.Report, module string) bool {
+	return slices.ContainsFunc(r.Imports, func(i instrument.Import) bool { return i.Module == module })
 }
 
 func checkMemory(c *compiled, limits function.Limits) error {
@@ -212,10 +243,10 @@ func checkMemory(c *compiled, limits function.Limits) error {
 func markerHint(r *instrument.Report) string {
 	const missing = "missing: this is not a Headgate function; build it with the Headgate SDK of its language (its headgate_abi_v1 export says which ABI it speaks)"
 	for _, imp := range r.Imports {
-		switch imp.Module {
-		case "extism:host/env":
-			return "missing: this is an Extism plug-in, which this version of the gateway does not run; build it with the Headgate SDK"
-		case "env":
+		switch {
+		case imp.Module == "env" && strings.HasPrefix(imp.Name, "extism_"):
+			return "missing: this Extism plug-in was built with a PDK older than 1.0; build it with a newer one"
+		case imp.Module == "env":
 			return missing + fmt.Sprintf("; it imports env.%s, so a library it was linked with is missing", imp.Name)
 		}
 	}
@@ -231,8 +262,10 @@ func checkImports(c *compiled) error {
 		known := signatures[module]
 		switch sig, ok := known[name]; {
 		case module == instrument.HostModule:
+		case module == extism.UserModule:
+			return &instrument.Error{Where: where, Problem: userHint}
 		case known == nil:
-			return &instrument.Error{Where: where, Problem: fmt.Sprintf("there is no host module %q: a function may import from %s and %s", module, abi.Module, wasiModule)}
+			return &instrument.Error{Where: where, Problem: fmt.Sprintf("there is no host module %q: a function may import from %s, %s and %s", module, abi.Module, extism.Module, wasiModule)}
 		case !ok:
 			return &instrument.Error{Where: where, Problem: "this gateway has no such host call: update the gateway, or build with an older SDK"}
 		case !slices.Equal(sig.params, f.ParamTypes()) || !slices.Equal(sig.results, f.ResultTypes()):
@@ -258,12 +291,16 @@ func (s signature) String() string {
 
 // hostSignatures is every host call by module and name.
 func hostSignatures() map[string]map[string]signature {
-	all := map[string]map[string]signature{abi.Module: {}, wasiModule: {}}
+	all := map[string]map[string]signature{abi.Module: {}, extism.Module: {}, wasiModule: {}}
 	for _, c := range abi.Calls {
 		all[abi.Module][c.Name] = signature{valueTypes(c.Params), valueTypes(c.Results)}
 	}
 	for _, c := range wasiCalls {
 		all[wasiModule][c.name] = signature{c.params, []api.ValueType{api.ValueTypeI32}}
+	}
+	for i := range extism.Functions {
+		f := &extism.Functions[i]
+		all[extism.Module][f.Name] = signature{types(f.Params), types(f.Results)}
 	}
 	all[wasiModule]["proc_exit"] = signature{params: []api.ValueType{api.ValueTypeI32}}
 	return all

@@ -47,6 +47,7 @@ type testOptions struct {
 	limits function.Limits
 	perms  function.Permissions
 	config map[string][]byte
+	export string
 }
 
 func load(t testing.TB, e *sandbox.Engine, main string, source []byte, o testOptions) *unit {
@@ -57,7 +58,7 @@ func load(t testing.TB, e *sandbox.Engine, main string, source []byte, o testOpt
 func loadFiles(t testing.TB, e *sandbox.Engine, main string, files map[string][]byte, o testOptions) *unit {
 	t.Helper()
 	ctx := context.Background()
-	m, err := e.Compile(ctx, sandbox.Code{Name: "test", Main: main, Files: files}, o.limits, sandbox.Setup{Config: o.config})
+	m, err := e.Compile(ctx, sandbox.Code{Name: "test", Main: main, Files: files, Export: o.export}, o.limits, sandbox.Setup{Config: o.config})
 	if err != nil {
 		t.Fatal(err)
 	}

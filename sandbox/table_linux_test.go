@@ -69,7 +69,7 @@ func TestLanguageTable(t *testing.T) {
 		t.Fatalf("%s has no table of languages", guidePath)
 	}
 	if !*update {
-		for _, name := range []string{"c", "rust", "assemblyscript", "go", "javascript", "python"} {
+		for _, name := range []string{"c", "rust", "assemblyscript", "go", "extism-c", "extism-go", "javascript", "python"} {
 			if !strings.Contains(old, "| "+name+" |") {
 				t.Errorf("the table has no row for %s: run with -update", name)
 			}
@@ -82,7 +82,7 @@ func TestLanguageTable(t *testing.T) {
 		if g.name == "wasm" || strings.HasSuffix(g.name, "-empty") {
 			continue
 		}
-		u := load(t, e, g.main, g.source, testOptions{})
+		u := load(t, e, g.main, g.source, testOptions{export: g.export})
 		fuel := uint64(0)
 		call := func() {
 			r := u.invoke(host.Invocation{Input: benchInput})

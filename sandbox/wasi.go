@@ -196,7 +196,7 @@ func (in *instance) eachBuffer(list, count uint64, visit func([]byte) bool) bool
 // glue.
 func wasiRead(in *instance, s []uint64) uint32 {
 	n := uint32(0)
-	if fd := uint32(s[0]); fd == 0 && in.module.code.command {
+	if fd := uint32(s[0]); fd == 0 && in.module.code.kind == command {
 		var ok bool
 		if n, ok = in.readInput(s[1], s[2]); !ok {
 			return wasiFault
@@ -274,7 +274,7 @@ func wasiWrite(in *instance, s []uint64) uint32 {
 	}
 	total := uint32(0)
 	ok := in.eachBuffer(s[1], s[2], func(b []byte) bool {
-		if stream == host.Stdout && in.module.code.command {
+		if stream == host.Stdout && in.module.code.kind == command {
 			in.writeOutput(b)
 		} else {
 			in.calls.Write(stream, b)

@@ -57,6 +57,17 @@ func imports(module, name string, desc ...byte) []byte {
 	return m.Handler("", I32(0)).Bytes()
 }
 
+// pluginOf is an Extism plug-in with these functions.
+func pluginOf(module string, names ...string) []byte {
+	m := New(1)
+	m.Import(module, "alloc", "l", "l")
+	f := m.Func("", "", "")
+	for _, name := range names {
+		m.Export(name, f)
+	}
+	return m.Bytes()
+}
+
 var brokenProjects = []broken{
 	// Manifests.
 	{"no manifest", map[string]string{"f.js": ""}, []string{"no manifest at", "headgate.yaml"}, ""},
@@ -114,6 +125,11 @@ var brokenProjects = []broken{
 	{"opcode of no standard", wasm(New(1).Handler("", Op(0xfe, 0x00), I32(0)).Bytes()), []string{"f.wasm"}, ""},
 	{"too many pages", wasm(New(1000).Handler("", I32(0)).Bytes()), []string{"limits.memory allows 16MiB: raise it"}, ""},
 	{"no handler", wasm(New(1).Bytes()), []string{"headgate_abi_v1", "not a Headgate function"}, ""},
+	{"plug-in with functions of its host's", wasm(pluginOf("extism:host/user", "handle")), []string{"import extism:host/user.alloc", "functions of its host's own"}, ""},
+	{"plug-in with several functions", wasm(pluginOf("extism:host/env", "first", "second")), []string{"several functions", "export: first", "first, second"}, ""},
+	{"plug-in without that function", one("main: f.wasm\nexport: third", "f.wasm", string(pluginOf("extism:host/env", "first"))), []string{"export third", "it has first"}, ""},
+	{"export of what is no plug-in", one("main: f.wasm\nexport: x", "f.wasm", string(New(1).Handler("", I32(0)).Bytes())), []string{"export is for Extism plug-ins"}, ""},
+	{"export of a script", one("main: f.js\nexport: x"), []string{"headgate.yaml:4:", "is for Extism plug-ins"}, ""},
 	{"endless start", wasm(endlessStart()), []string{"out of fuel"}, ""},
 	{"too big", map[string]string{"headgate.yaml": "functions:\n  f: {main: f.wasm}\n", "f.wasm": "\x00asm\x01\x00\x00\x00" + strings.Repeat("x", 65<<20)}, []string{"f.wasm"}, ""},
 

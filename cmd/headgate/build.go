@@ -83,7 +83,7 @@ func tryLoad(ctx context.Context, engine *sandbox.Engine, spec *function.Spec, f
 	if err != nil {
 		return err
 	}
-	m, err := engine.Compile(ctx, sandbox.Code{Name: spec.Name, Main: spec.Main, Files: files}, spec.Limits, sandbox.Setup{Config: config})
+	m, err := engine.Compile(ctx, sandbox.Code{Name: spec.Name, Main: spec.Main, Files: files, Export: spec.Export}, spec.Limits, sandbox.Setup{Config: config})
 	if err != nil {
 		return err
 	}

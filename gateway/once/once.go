@@ -31,7 +31,7 @@ func Run(ctx context.Context, engine *sandbox.Engine, spec *function.Spec, files
 	if err != nil {
 		return nil, r, fmt.Errorf("function %s: config: %w", spec.Name, err)
 	}
-	module, err := engine.Compile(ctx, sandbox.Code{Name: spec.Name, Main: spec.Main, Files: files}, spec.Limits, sandbox.Setup{Config: config})
+	module, err := engine.Compile(ctx, sandbox.Code{Name: spec.Name, Main: spec.Main, Files: files, Export: spec.Export}, spec.Limits, sandbox.Setup{Config: config})
 	if err != nil {
 		return nil, r, err
 	}

@@ -172,7 +172,7 @@ func (r *Registry) compile(ctx context.Context, b *bundle.Bundle, v store.Versio
 		return nil, admin.Refusal(err)
 	}
 	setup := sandbox.Setup{Config: config, Log: func(l function.LogLine) { r.deps.Log(spec.Name, v.Number, l) }}
-	code := sandbox.Code{Name: spec.Name, Main: spec.Main, Files: b.Files}
+	code := sandbox.Code{Name: spec.Name, Main: spec.Main, Files: b.Files, Export: spec.Export}
 	module, err := r.deps.Engine.Compile(ctx, code, spec.Limits, setup)
 	if err != nil {
 		return nil, admin.Refusal(err)

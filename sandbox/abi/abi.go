@@ -15,6 +15,9 @@ const (
 	ExportInit = "headgate_init"
 	// ExportInitialize is the optional constructor () -> () of WASI reactors.
 	ExportInitialize = "_initialize"
+	// ExportPluginHandle is what handles events in an Extism plug-in that
+	// exports several functions and whose manifest names none.
+	ExportPluginHandle = "handle"
 	// ExportMemory is the guest's memory.
 	ExportMemory = "memory"
 )

@@ -63,6 +63,9 @@ func (g *Grant) WithSecrets(names []string, from Secrets) *Grant {
 	return &with
 }
 
+// Name is the name of the function.
+func (g *Grant) Name() string { return g.name }
+
 // Limits returns the limits with their defaults filled in.
 func (g *Grant) Limits() function.Limits { return g.limits }
 

@@ -4,6 +4,7 @@ package main
 import (
 	"bufio"
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"strings"
 )
@@ -17,10 +18,12 @@ func main() {
 		switch word, rest, _ := strings.Cut(in.Text(), " "); word {
 		case "env":
 			fmt.Println(os.Getenv(rest))
+		case "random":
+			fmt.Println(rand.Int(), rand.Int())
 		case "fail":
 			fmt.Fprintln(os.Stderr, "asked to fail")
 			os.Exit(3)
-		case "panic":
+		case "panic", "trap":
 			panic("asked to panic")
 		case "flood":
 			for {

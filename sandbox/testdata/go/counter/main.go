@@ -2,6 +2,7 @@
 package main
 
 import (
+	"crypto/rand"
 	"errors"
 
 	headgate "github.com/headgate-io/headgate/sdk/go"
@@ -17,6 +18,10 @@ func handle(ctx *headgate.Context) error {
 	switch string(ctx.Data()) {
 	case "trap":
 		panic("asked to")
+	case "random":
+		var b [16]byte
+		_, _ = rand.Read(b[:])
+		return ctx.Output(append(b[:], byte(ctx.Rand().Uint32())))
 	case "fail":
 		return errors.New("asked to fail")
 	}
