@@ -30,5 +30,8 @@ func (g *Gateway) expectedListeners() []doctor.Listener {
 		l := &g.cfg.MQTT.Listeners[i]
 		out[i] = doctor.Listener{Name: l.Name, Network: l.Network, Address: open[l.Name]}
 	}
+	if h := &g.cfg.HTTP; h.Listen != "" {
+		out = append(out, doctor.Listener{Name: httpListener, Network: "http", Address: open[httpListener]})
+	}
 	return out
 }

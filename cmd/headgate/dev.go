@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"maps"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -20,6 +21,7 @@ import (
 	"github.com/headgate-io/headgate/gateway"
 	"github.com/headgate-io/headgate/gateway/admin/api"
 	"github.com/headgate-io/headgate/gateway/admin/client"
+	"github.com/headgate-io/headgate/gateway/config"
 )
 
 // settle is how long a folder must be quiet before it is deployed: editors
@@ -31,7 +33,8 @@ func (a *app) devCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use: "dev [PROJECT]", Short: "Run a project, and again at every change", Args: cobra.MaximumNArgs(1),
 		Long: "Deploy a project, deploy it again whenever a file changes, and print invocations and logs.\n" +
-			"Where no gateway runs and none is named, or with --config or --state-dir, one is run here, until this ends.\n\n" + projectHelp,
+			"Where no gateway runs and none is named, or with --config or --state-dir, one is run here, until this ends.\n" +
+			"It takes requests on " + devHTTP + " where the configuration does not say, or on another port where that is taken.\n\n" + projectHelp,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			ctx, cancel := context.WithCancel(cmd.Context())
 			defer cancel()
@@ -78,8 +81,11 @@ func (a *app) devGateway(ctx context.Context, f *runFlags) (*client.Client, chan
 	if err != nil {
 		return nil, nil, err
 	}
-	// What the gateway says of its own start is said below in one line; what
-	// it says of devices later, such as a wrong password, is wanted.
+	if cfg.HTTP.Listen == "" {
+		cfg.HTTP.Listen, cfg.HTTP.Errors = freeAddress(ctx, devHTTP), true
+	}
+	// What the gateway says of its own start, and of deployments, is said below
+	// in one line; a warning, such as of a wrong password, is wanted.
 	var level slog.LevelVar
 	level.Set(slog.LevelWarn)
 	g, err := gateway.New(ctx, cfg, newLogger(cfg.Log.Format, &level, a.err))
@@ -102,14 +108,39 @@ func (a *app) devGateway(ctx context.Context, f *runFlags) (*client.Client, chan
 			return nil, nil, err
 		}
 	}
-	level.Set(logLevel(cfg.Log.Level))
+	if cfg.Log.Level != config.Default().Log.Level {
+		level.Set(logLevel(cfg.Log.Level))
+	}
 	var about api.About
 	if err := c.Do(ctx, http.MethodGet, "/v1/about", nil, &about); err != nil {
 		return nil, nil, err
 	}
-	addresses := slices.Sorted(maps.Values(about.Listeners))
-	fmt.Fprintf(a.err, "running a gateway here: MQTT on %s, state in %s\n", strings.Join(addresses, ", "), cfg.StateDir)
+	var mqtt []string
+	for _, name := range slices.Sorted(maps.Keys(about.Listeners)) {
+		if name != "http" {
+			mqtt = append(mqtt, about.Listeners[name])
+		}
+	}
+	fmt.Fprintf(a.err, "running a gateway here: MQTT on %s, HTTP on %s, state in %s\n", strings.Join(mqtt, ", "), about.Listeners["http"], cfg.StateDir)
 	return c, ended, nil
+}
+
+// devHTTP is where requests are taken where the configuration does not say.
+const devHTTP = "127.0.0.1:8080"
+
+// freeAddress is address, or where that is taken one on the same host that is
+// not.
+func freeAddress(ctx context.Context, address string) string {
+	var c net.ListenConfig
+	l, err := c.Listen(ctx, "tcp", address)
+	if err == nil {
+		err = l.Close()
+	}
+	if err == nil {
+		return address
+	}
+	host, _, _ := net.SplitHostPort(address) // it is a constant
+	return net.JoinHostPort(host, "0")
 }
 
 // develop deploys at the start and after every change until ctx ends or the

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -109,7 +110,7 @@ func (a *app) printCase(r *functest.Report) {
 	}
 	fmt.Fprintf(a.out, "FAIL  %s: %s\n", r.Case.Function, r.Case.Name)
 	for _, f := range r.Faults {
-		fmt.Fprintf(a.out, "        %s\n", f)
+		fmt.Fprintf(a.out, "        %s\n", strings.ReplaceAll(f, "\n", "\n          "))
 	}
 	for _, l := range r.Logs {
 		fmt.Fprintf(a.out, "        log %-5s %s\n", l.Level, l.Text)

@@ -189,54 +189,17 @@ func (r *Report) judge(calls *host.Calls, st *state) {
 	if !failed {
 		effects = calls.Effects()
 	}
-	if want.Publish != nil {
-		r.judgePublishes(effects.Publishes, *want.Publish)
-	}
-	r.judgeStarts(effects)
+	r.judgeEffects(effects)
 	st.apply(effects.Writes)
 	if want.State != nil {
-		if got, want := st.stored(), normal(*want.State); !same(got, want) {
-			r.fault("state: want %s\n             got  %s", jsonText(want), jsonText(got))
-		}
+		r.compare("state", *want.State, st.stored())
 	}
 	if want.Output != nil {
-		if got := decode(r.Result.Output); !same(got, normal(want.Output)) {
-			r.fault("output: want %s, got %s", jsonText(want.Output), jsonText(got))
-		}
+		r.compare("output", want.Output, decode(r.Result.Output))
 	}
 	r.judgeReply(calls)
 	if want.Log != "" && !logged(r.Logs, want.Log) {
 		r.fault("log: no line has %q", want.Log)
-	}
-}
-
-func (r *Report) judgePublishes(got []function.Publish, want []Publish) {
-	for i, w := range want {
-		if i >= len(got) {
-			r.fault("publish %d to %s is missing", i+1, w.Topic)
-			continue
-		}
-		g := got[i]
-		wanted, err := payload(w.Data, w.Text)
-		if err != nil {
-			r.fault("publish %d: %v", i+1, err)
-			continue
-		}
-		if g.Topic != w.Topic {
-			r.fault("publish %d: want topic %s, got %s", i+1, w.Topic, g.Topic)
-		}
-		if (w.Data != nil || w.Text != nil) && !same(decode(g.Payload), decode(wanted)) {
-			r.fault("publish %d to %s: want %s, got %s", i+1, g.Topic, wanted, g.Payload)
-		}
-		if w.QoS != nil && int(g.QoS) != *w.QoS {
-			r.fault("publish %d to %s: want QoS %d, got %d", i+1, g.Topic, *w.QoS, g.QoS)
-		}
-		if w.Retain != nil && g.Retain != *w.Retain {
-			r.fault("publish %d to %s: want retain %t, got %t", i+1, g.Topic, *w.Retain, g.Retain)
-		}
-	}
-	for _, g := range got[min(len(got), len(want)):] {
-		r.fault("publish to %s was not expected: %s", g.Topic, g.Payload)
 	}
 }
 

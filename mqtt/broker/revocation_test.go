@@ -208,7 +208,7 @@ func TestHandshakeFailuresAreReported(t *testing.T) {
 		}
 		p := dial(t, addr.String(), 5)
 		p.send(connectPacket(5, "c", nil))
-		log.await(t, `level=INFO msg="TLS handshake failed" listener=field-`+network)
+		log.await(t, `level=WARN msg="TLS handshake failed" listener=field-`+network)
 		if n := srv.Stats().TLSFailures; n != uint64(i+1) {
 			t.Errorf("%d counted after %s", n, network)
 		}

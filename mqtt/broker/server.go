@@ -133,7 +133,7 @@ func (s *Server) beginLocked() {
 
 // notice logs what clients did wrong; a flood of it goes to the debug level.
 func (s *Server) notice(msg string, args ...any) {
-	level := slog.LevelInfo
+	level := slog.LevelWarn
 	if !s.notices.Allow() {
 		level = slog.LevelDebug
 	}
