@@ -88,7 +88,9 @@ func (e example) run(t *testing.T) {
 		s.quiet, s.limit = patient, patient
 		started := time.Now()
 		if err := e.check(t.Context(), s); err != nil {
-			t.Fatal(err)
+			logs, _ := s.Run(t.Context(), "logs")
+			done, _ := s.Run(t.Context(), "invocations")
+			t.Fatalf("%v\n\nwhat the functions logged:\n%s\nwhat they did:\n%s", err, logs, done)
 		}
 		for _, line := range s.report {
 			t.Log(line)

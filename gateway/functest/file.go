@@ -39,6 +39,10 @@ type Case struct {
 	// Fetch are the requests that it sends, in order, with their answers.
 	Fetch  []Fetch `yaml:"fetch"`
 	Expect Expect  `yaml:"expect"`
+
+	// onFailure says that the event is a failure which the manifest's on_failure
+	// tells the function of, without a trigger of its own.
+	onFailure bool
 }
 
 // Event is what comes: a message on a topic, or what another kind of trigger
@@ -152,6 +156,9 @@ func (f *File) check(i int, m *function.Manifest) error {
 	spec := m.Functions[c.Function]
 	if spec == nil {
 		return f.fault(fmt.Sprintf("%q is not a function of the manifest", c.Function), "tests", i, "function")
+	}
+	if failed := m.Functions[c.Event.Failure]; failed != nil {
+		c.onFailure = failed.OnFailure.Function == c.Function
 	}
 	for _, name := range slices.Sorted(maps.Keys(c.Secrets)) {
 		if !slices.Contains(spec.Secrets, name) {

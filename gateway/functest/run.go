@@ -96,6 +96,9 @@ func match(spec *function.Spec, c *Case) (*trigger.Explanation, []byte, error) {
 			nearest = &x
 		}
 	}
+	if c.onFailure {
+		return &trigger.Explanation{Function: spec.Name, Filter: msg.Topic, Starts: true}, data, nil
+	}
 	return nearest, data, nil
 }
 
@@ -113,7 +116,7 @@ func jsonConfig(config map[string]any) map[string]any {
 func explainMatch(x *trigger.Explanation, want bool) string {
 	switch {
 	case want && x == nil:
-		return "the function has no trigger"
+		return "the function has no trigger of this kind"
 	case want:
 		return "no trigger starts the function: " + x.Reason
 	default:
