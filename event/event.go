@@ -116,6 +116,10 @@ const (
 	// TypeState tells of a key that has changed; its data says how: see
 	// docs/functions.md.
 	TypeState = "io.headgate.state.changed"
+	// TypeObjectCreated tells of an object that was put into a bucket, and
+	// TypeObjectDeleted of one that is gone; the data says which.
+	TypeObjectCreated = "io.headgate.object.created"
+	TypeObjectDeleted = "io.headgate.object.deleted"
 	// TypeLifecycle is the prefix of what happens to devices and to the gateway
 	// itself, as io.headgate.device.connected.
 	TypeLifecycle = "io.headgate."

@@ -12,11 +12,25 @@ type Effects struct {
 	Publishes []Publish
 	Enqueues  []Enqueue
 	Invokes   []Invoke
+	// Objects are the last change of each object that is changed.
+	Objects []ObjectChange
 }
 
 // Empty reports whether there is nothing to do.
 func (e *Effects) Empty() bool {
-	return len(e.Writes) == 0 && len(e.Publishes) == 0 && len(e.Enqueues) == 0 && len(e.Invokes) == 0
+	return len(e.Writes) == 0 && len(e.Publishes) == 0 && len(e.Enqueues) == 0 && len(e.Invokes) == 0 && len(e.Objects) == 0
+}
+
+// Stored are all writes, those of objects behind those of state.
+func (e *Effects) Stored() []Write {
+	if len(e.Objects) == 0 {
+		return e.Writes
+	}
+	all := append(make([]Write, 0, len(e.Writes)+len(e.Objects)), e.Writes...)
+	for i := range e.Objects {
+		all = append(all, e.Objects[i].Write())
+	}
+	return all
 }
 
 // Write sets or deletes one key of a function's state.

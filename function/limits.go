@@ -25,7 +25,10 @@ type Limits struct {
 	State ByteSize `yaml:"state" json:"state"`
 	// Output caps the result of one invocation, in bytes.
 	Output ByteSize `yaml:"output" json:"output"`
-	// Effects caps how many writes, publishes, enqueues and invokes one
+	// ObjectBytes caps the bytes of the objects that one invocation puts,
+	// together.
+	ObjectBytes ByteSize `yaml:"object_bytes" json:"object_bytes"`
+	// Effects caps how many writes, publishes, enqueues, invokes and changes of objects one
 	// invocation may ask for, together.
 	Effects int `yaml:"effects" json:"effects"`
 	// EffectBytes caps the bytes of those effects, together.
@@ -46,6 +49,7 @@ func DefaultLimits() Limits {
 		Output:      256 << 10,
 		Effects:     256,
 		EffectBytes: 1 << 20,
+		ObjectBytes: 16 << 20,
 		LogBytes:    16 << 10,
 	}
 }
@@ -62,6 +66,7 @@ func (l Limits) WithDefaults() Limits {
 	fill(&l.Output, d.Output)
 	fill(&l.Effects, d.Effects)
 	fill(&l.EffectBytes, d.EffectBytes)
+	fill(&l.ObjectBytes, d.ObjectBytes)
 	fill(&l.LogBytes, d.LogBytes)
 	return l
 }
@@ -125,6 +130,8 @@ type Permissions struct {
 	Publish []string `yaml:"publish" json:"publish,omitempty"`
 	// State lists other functions' namespaces that it may read or write.
 	State StatePermissions `yaml:"state" json:"state,omitzero"`
+	// Objects lists what it may do with the objects of buckets.
+	Objects ObjectPermissions `yaml:"objects" json:"objects,omitzero"`
 	// Invoke lists functions that it may start.
 	Invoke []string `yaml:"invoke" json:"invoke,omitempty"`
 	// Enqueue lists queues that it may put messages on.

@@ -21,6 +21,7 @@ const (
 	TriggerEvery     TriggerKind = "every"
 	TriggerState     TriggerKind = "state"
 	TriggerQueue     TriggerKind = "queue"
+	TriggerFile      TriggerKind = "file"
 	TriggerLifecycle TriggerKind = "lifecycle"
 	TriggerFailure   TriggerKind = "failure"
 )
@@ -44,6 +45,9 @@ type Trigger struct {
 	State string `yaml:"state" json:"state,omitempty"`
 	// Queue is the name of a queue, or a pattern of names: orders/{region}.
 	Queue string `yaml:"queue" json:"queue,omitempty"`
+	// File is a pattern of objects, with captures: camera/{camera}/{name} is those
+	// of the bucket camera with keys of two levels, camera is all of them.
+	File string `yaml:"file" json:"file,omitempty"`
 	// Lifecycle is one of Lifecycles.
 	Lifecycle string `yaml:"lifecycle" json:"lifecycle,omitempty"`
 	// Failure is a function whose dead letters start this one, with * for any
@@ -67,6 +71,9 @@ type Trigger struct {
 	When string `yaml:"when" json:"when,omitempty"`
 	// Retained makes the trigger start for stored retained messages too.
 	Retained bool `yaml:"retained" json:"retained,omitempty"`
+	// Change is what of File starts it: created (the default) for an object that
+	// was put, in the place of another too, deleted, or any.
+	Change string `yaml:"change" json:"change,omitempty"`
 	// Durable has a request kept and answered with 202; without it the caller
 	// gets the function's answer.
 	Durable bool `yaml:"durable" json:"durable,omitempty"`
@@ -89,6 +96,7 @@ var triggerOptions = map[TriggerKind][]string{
 	TriggerHTTP:  {"durable", "public", "keys", "cors", "max_body", "timeout"},
 	TriggerCron:  {"timezone", "missed", "on_estimate"},
 	TriggerEvery: {"missed"},
+	TriggerFile:  {"change"},
 }
 
 // kinds are the kinds that are set, with what each says.
@@ -107,6 +115,7 @@ func (t *Trigger) kinds() (kinds []TriggerKind, values []string) {
 		{TriggerEvery, every},
 		{TriggerState, t.State},
 		{TriggerQueue, t.Queue},
+		{TriggerFile, t.File},
 		{TriggerLifecycle, t.Lifecycle},
 		{TriggerFailure, t.Failure},
 	} {
@@ -197,7 +206,7 @@ func (t *Trigger) validate(s *Spec, at func(string, ...any)) {
 	kinds, _ := t.kinds()
 	switch len(kinds) {
 	case 0:
-		at("needs mqtt, http, cron, every, state, queue, lifecycle or failure: what starts the function, such as mqtt: farm/{field}/moisture")
+		at("needs mqtt, http, cron, every, state, queue, file, lifecycle or failure: what starts the function, such as mqtt: farm/{field}/moisture")
 		return
 	case 1:
 	default:
@@ -210,6 +219,8 @@ func (t *Trigger) validate(s *Spec, at func(string, ...any)) {
 		t.validateHTTP(s.Name, at)
 	case TriggerState:
 		t.validateState(s, at)
+	case TriggerFile:
+		t.validateFile(at)
 	case TriggerLifecycle:
 		if all := Lifecycles(); !slices.Contains(all, t.Lifecycle) {
 			at(fmt.Sprintf("%q is not known: it is one of %s", t.Lifecycle, strings.Join(all, ", ")), "lifecycle")
@@ -231,6 +242,7 @@ func (t *Trigger) validateOptions(kind TriggerKind, at func(string, ...any)) {
 		{"on_estimate", t.OnEstimate, "cron"},
 		{"qos", t.QoS != nil, "mqtt"},
 		{"retained", t.Retained, "mqtt"},
+		{"change", t.Change != "", "file"},
 		{"durable", t.Durable, "http"},
 		{"public", t.Public, "http"},
 		{"keys", len(t.Keys) > 0, "http"},
@@ -298,6 +310,7 @@ func (t *Trigger) Words() string {
 		{t.Timezone != "", " in " + t.Timezone},
 		{t.OnEstimate, ", on an estimated clock too"},
 		{t.Missed != "", ", missed: " + t.Missed},
+		{t.Change != "", ", " + t.Change},
 		{t.QoS != nil, fmt.Sprintf(", QoS %d", t.EffectiveQoS())},
 		{t.Retained, ", retained messages too"},
 		{t.OrderBy != "", ", in the order of " + t.OrderBy},

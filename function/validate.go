@@ -173,6 +173,7 @@ func (l *Limits) validate(at func(string, ...any)) {
 	within(at, "output", l.Output, 1, 16<<20)
 	within(at, "effects", l.Effects, 1, 1<<16)
 	within(at, "effect_bytes", l.EffectBytes, 1, 64<<20)
+	within(at, "object_bytes", l.ObjectBytes, 1, 256<<20)
 	within(at, "log_bytes", l.LogBytes, 1, 1<<20)
 }
 
@@ -219,6 +220,7 @@ func (p *Permissions) validate(at func(string, ...any)) {
 	names(p.State.Write, "permissions", "state", "write")
 	names(p.Invoke, "permissions", "invoke")
 	p.validateFetch(at)
+	p.Objects.validate(at)
 	for i, f := range p.Publish {
 		if f == "" {
 			at("an empty filter matches nothing: remove it", "permissions", "publish", i)

@@ -23,6 +23,7 @@ import (
 	"github.com/headgate-io/headgate/gateway/fetch"
 	"github.com/headgate-io/headgate/gateway/memory"
 	"github.com/headgate-io/headgate/gateway/metrics"
+	"github.com/headgate-io/headgate/gateway/object"
 	"github.com/headgate-io/headgate/gateway/recording"
 	"github.com/headgate-io/headgate/gateway/registry"
 	"github.com/headgate-io/headgate/gateway/secret"
@@ -56,6 +57,7 @@ type Gateway struct {
 	vault      *secret.Vault
 	fetch      *fetch.Client
 	web        *web.Server
+	objects    *object.Service
 	// Guesses at devices' passwords, at admin tokens, and at keys.
 	deviceGuesses, tokenGuesses, keyGuesses *throttle.Guard
 	certs                                   certSources
@@ -145,14 +147,18 @@ func New(ctx context.Context, cfg config.Config, log *slog.Logger) (_ *Gateway, 
 	if err := g.openRecorder(); err != nil {
 		return nil, err
 	}
+	if g.objects, err = g.newObjects(); err != nil {
+		return nil, err
+	}
 	g.dispatcher, err = dispatch.New(ctx, dispatch.Config{
-		Store: g.store, Router: g.triggers, Outbox: egress{g}, Observer: observer{g}, Recorder: listeners{g.recorder}, Logger: log,
+		Store: g.store, Router: g.triggers, Outbox: egress{g}, Observer: observer{g}, Recorder: listeners{g.recorder}, Objects: g.objects, Logger: log,
 		SpillAfter: time.Duration(cfg.Dispatch.SpillAfter), MaxVolatile: cfg.Dispatch.MaxVolatile, MemoryBytes: g.shares.Loaded,
 		Now: g.now, Trust: g.trust, Steady: g.steady, Wall: g.wall,
 	})
 	if err != nil {
 		return nil, err
 	}
+	g.objects.Start(g.dispatcher, g.events.next)
 	g.timers, err = timer.New(ctx, timer.Config{
 		Store: g.store, Clock: g.clock.Load(), Logger: log,
 		Target: timer.Dispatch{Dispatcher: g.dispatcher, Clock: g.clock.Load(), Triggers: g.triggers},
@@ -166,7 +172,7 @@ func New(ctx context.Context, cfg config.Config, log *slog.Logger) (_ *Gateway, 
 	g.web = g.newWeb()
 	g.registry = registry.New(registry.Deps{
 		Store: g.store, Engine: g.engine, Dispatcher: g.dispatcher, Triggers: g.triggers, Timers: g.timers, Logger: log,
-		Log: g.logged, Activated: g.replayRetained, Removed: g.removed, Secrets: g.vault.For, Fetcher: g.fetch, Routes: g.web,
+		Log: g.logged, Activated: g.replayRetained, Removed: g.removed, Secrets: g.vault.For, Fetcher: g.fetch, Routes: g.web, Buckets: g.objects.Has,
 	})
 	g.collect()
 	g.admin = admin.New(g.adminDeps())
@@ -212,6 +218,7 @@ func (g *Gateway) collect() {
 		metrics.Stats("fetch", func() any { return g.fetch.Stats() }),
 		metrics.Stats("http", func() any { return g.web.Stats() }),
 		metrics.Stats("key_guesses", func() any { return g.keyGuesses.Stats() }),
+		metrics.Stats("objects", func() any { return g.objects.Stats() }),
 		metrics.Stats("timer", func() any { return g.timers.Stats() }),
 		metrics.Stats("lifecycle", func() any { return g.life.snapshot() }),
 		metrics.Stats("clock", func() any { return g.clock.Load().Stats() }),
@@ -318,6 +325,9 @@ func (g *Gateway) close(ctx context.Context) error {
 	}
 	if g.timers != nil {
 		errs = append(errs, g.timers.Close(ctx))
+	}
+	if g.objects != nil {
+		g.objects.Close()
 	}
 	if g.dispatcher != nil {
 		errs = append(errs, g.dispatcher.Close(ctx))

@@ -23,7 +23,7 @@ func (g *Gateway) newWeb() *web.Server {
 	c := &g.cfg.HTTP
 	g.keyGuesses = throttle.New(throttle.Config{})
 	return web.New(web.Config{Public: c.Public || config.Loopback(c.Listen), Errors: c.Errors}, web.Deps{
-		Dispatcher: g.dispatcher, Triggers: g.triggers, Keys: g.tokens, Guesses: g.keyGuesses, Logger: g.log,
+		Dispatcher: g.dispatcher, Triggers: g.triggers, Keys: g.tokens, Objects: g.objects, Guesses: g.keyGuesses, Logger: g.log,
 		NewEvent: func() *event.Event { return &event.Event{ID: g.events.next(), Time: g.now(), Trust: g.trust()} },
 		Started: func(e *event.Event, m *trigger.Match) {
 			qos := 0

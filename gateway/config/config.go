@@ -31,6 +31,7 @@ type Config struct {
 	Sandbox  Sandbox  `yaml:"sandbox"`
 	Dispatch Dispatch `yaml:"dispatch"`
 	Fetch    Fetch    `yaml:"fetch"`
+	Objects  Objects  `yaml:"objects"`
 }
 
 // Log is what the gateway itself logs, to standard error.
@@ -189,8 +190,9 @@ func Default() Config {
 			SpillAfter: function.Duration(20 * time.Millisecond), MaxQueued: 100_000, MaxQueuedBytes: 64 << 20, MaxVolatile: 4096,
 			DeadLetters: DeadLetters{Max: 10_000, MaxBytes: 32 << 20},
 		},
-		Fetch: defaultFetch(),
-		HTTP:  HTTP{MaxConnections: 256},
+		Fetch:   defaultFetch(),
+		Objects: defaultObjects(),
+		HTTP:    HTTP{MaxConnections: 256},
 	}
 }
 

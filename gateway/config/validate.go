@@ -34,6 +34,7 @@ func (c *Config) validate(at faultAt) error {
 	c.Admin.validate(add)
 	c.Fetch.validate(add)
 	c.HTTP.validate(add)
+	c.Objects.validate(add)
 	atLeast(add, c.Sandbox.Memory, 1<<20, "sandbox", "memory")
 	if c.Memory.Budget > 0 {
 		atLeast(add, c.Memory.Budget, 32<<20, "memory", "budget")

@@ -64,6 +64,24 @@ type Listener interface {
 	Cut(ev *event.Event, meta host.Meta, calls *host.Calls, r *function.Result)
 }
 
+// Objects keeps the bytes of objects.
+type Objects interface {
+	// NewStage makes a place for what one event's invocations put.
+	NewStage() Stage
+	// Room are the deletions that make room for changes. What it reads is part
+	// of the view's read set.
+	Room(v *store.View, changes []function.ObjectChange) ([]function.ObjectChange, error)
+}
+
+// Stage holds what one event's invocations put, until it is known what becomes
+// of them. It is used by one goroutine at a time.
+type Stage interface {
+	// Place puts on disk what the changes speak of.
+	Place(changes []function.ObjectChange) error
+	// Release lets everything go: what a row speaks of stays.
+	Release()
+}
+
 // Releaser is the publisher's side of an event. *broker.Inbound is one.
 type Releaser interface {
 	Release(code broker.ReasonCode)
@@ -93,6 +111,7 @@ type Config struct {
 	Outbox   Outbox
 	Observer Observer // may be nil
 	Recorder Recorder // may be nil
+	Objects  Objects  // may be nil
 	Logger   *slog.Logger
 
 	// SpillAfter is how long a durable event may be unsettled before it is

@@ -14,6 +14,13 @@ import (
 // functions that they start. The id names the act, source who did it; events
 // that come of it have ids that begin with the one and come from the other.
 func (d *Dispatcher) Apply(ctx context.Context, id, source string, e function.Effects) error {
+	return d.Decide(ctx, id, source, func(*store.View) (function.Effects, error) { return e, nil })
+}
+
+// Decide does what Apply does with effects that are decided on what a view
+// shows; what was read of it still holds when they commit. decide is called
+// again when it does not.
+func (d *Dispatcher) Decide(ctx context.Context, id, source string, decide func(v *store.View) (function.Effects, error)) error {
 	v := d.cfg.Store.View()
 	defer v.Release()
 	for try := 0; ; try++ {
@@ -21,9 +28,14 @@ func (d *Dispatcher) Apply(ctx context.Context, id, source string, e function.Ef
 			return ErrClosed
 		}
 		v.Reset()
-		err := d.apply(ctx, id, source, v, &e)
+		e, err := decide(v)
+		if err == nil {
+			err = d.apply(ctx, id, source, v, &e)
+		}
 		var conflict *store.ConflictError
-		again := errors.As(err, &conflict) || errors.Is(err, store.ErrRolledBack)
+		var quota *store.QuotaError
+		again := errors.As(err, &conflict) || errors.Is(err, store.ErrRolledBack) ||
+			errors.As(err, &quota) && quota.What == "bucket" && try == 0 // another took the room that was made
 		if !again || try >= maxConflicts || ctx.Err() != nil {
 			return err
 		}
@@ -38,7 +50,7 @@ func (d *Dispatcher) apply(ctx context.Context, id, source string, v *store.View
 	}
 	committed := make(chan error, 1)
 	u := &store.Unit{
-		Slots:  []store.Slot{{View: v, Writes: e.Writes}},
+		Slots:  []store.Slot{{View: v, Writes: e.Stored()}},
 		Insert: c.rows, Dead: c.dead, Patience: d.cfg.RefuseAfter,
 		Done: func(err error) {
 			if err == nil { // in the order of the commits, and whether or not somebody still waits

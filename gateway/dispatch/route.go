@@ -94,6 +94,9 @@ func (c *cause) route(v *store.View, e *function.Effects) error {
 			return err
 		}
 	}
+	if err := c.objects(v, e); err != nil {
+		return err
+	}
 	return c.changes(v, e.Writes)
 }
 

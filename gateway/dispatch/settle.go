@@ -59,7 +59,7 @@ func (t *task) part(u *store.Unit) {
 	o := t.out
 	if o.ok {
 		o.effects = *t.call.Effects()
-		u.Slots = append(u.Slots, store.Slot{View: t.call.view, Writes: o.effects.Writes})
+		u.Slots = append(u.Slots, store.Slot{View: t.call.view, Writes: o.effects.Stored()})
 		u.Insert = append(u.Insert, o.rows...)
 		u.Dead = append(u.Dead, o.dead...)
 		if t.stored.Load() {
@@ -439,6 +439,9 @@ func (t *task) usage() usage.Record {
 	}
 	for i := range o.effects.Writes {
 		r.BytesWritten += uint64(len(o.effects.Writes[i].Key) + len(o.effects.Writes[i].Value))
+	}
+	for i := range o.effects.Objects {
+		r.BytesWritten += uint64(o.effects.Objects[i].Object.Size)
 	}
 	return r
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/headgate-io/headgate/function"
 	"github.com/headgate-io/headgate/gateway/admin"
 	"github.com/headgate-io/headgate/gateway/admin/api"
 	"github.com/headgate-io/headgate/gateway/store"
@@ -31,6 +32,9 @@ func (r *Registry) Deploy(ctx context.Context, raw []byte, o api.DeployOptions) 
 	}
 	if d, err := r.get(b.Spec.Name); err == nil && d.version.Digest == b.Digest && d.broken == nil {
 		return r.deployed(d, false), r.setTimers(ctx, d)
+	}
+	if err := r.checkBuckets(&b.Spec); err != nil {
+		return api.Deployed{}, admin.Refusal(err)
 	}
 	began := time.Now()
 	next, err := r.nextVersion(ctx, b.Spec.Name)
@@ -64,6 +68,19 @@ func (r *Registry) Deploy(ctx context.Context, raw []byte, o api.DeployOptions) 
 	out.Alias, out.Percent = o.Alias, o.Percent
 	out.Pinned, out.CompileMillis = !pinned, compiled.Milliseconds()
 	return out, nil
+}
+
+// checkBuckets refuses what names buckets that there are not. Functions that run
+// already go on when their bucket goes.
+func (r *Registry) checkBuckets(s *function.Spec) error {
+	var faults []error
+	s.Buckets(func(bucket string, path ...any) {
+		if r.deps.Buckets != nil && function.ValidBucket(bucket) && !r.deps.Buckets(bucket) {
+			faults = append(faults, fmt.Errorf("%s: there is no bucket %s: its operator declares it in the gateway's configuration, as objects: {buckets: {%s: {quota: 256MiB}}}",
+				function.FieldPath(append([]any{s.Name}, path...)), bucket, bucket))
+		}
+	})
+	return errors.Join(faults...)
 }
 
 // publish stores the version and makes it live.

@@ -43,6 +43,8 @@ type Deps struct {
 	// Routes hears which HTTP routes functions have, and refuses those that
 	// cannot be told from others'; nil has none.
 	Routes Routes
+	// Buckets reports which buckets there are; nil has all.
+	Buckets func(name string) bool
 	// Log receives what a function logs while its clean state is made.
 	Log func(function string, version int, line function.LogLine)
 	// Activated is called after a version went live, Removed after a function

@@ -86,6 +86,7 @@ func (s *Store) releaseLoop() {
 	var batch []func(error)
 	for g := range s.settled {
 		s.tellDropped(g)
+		s.tellFreed(g)
 		for {
 			s.mu.Lock()
 			batch, g.done = g.done, batch[:0]

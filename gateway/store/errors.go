@@ -49,7 +49,7 @@ func (e *ConflictError) Error() string {
 // QuotaError is returned by Seal when a unit would exceed a bound.
 type QuotaError struct {
 	// What is full: "state", "queue", "share" (one function's part of the
-	// queue), "functions" or "disk".
+	// queue), "functions", "bucket" or "disk".
 	What string
 	// Namespace is whose state, or whose share, is full; for a disk, what is
 	// refused.
@@ -67,6 +67,8 @@ func (e *QuotaError) Error() string {
 	switch e.What {
 	case "state":
 		return fmt.Sprintf("state of %s is full (%d %s): delete keys or raise limits.state", e.Namespace, e.Limit, e.Unit)
+	case "bucket":
+		return fmt.Sprintf("bucket %s is full (%d %s): delete objects or raise its bounds in the gateway's configuration", e.Namespace, e.Limit, e.Unit)
 	case "timers":
 		return fmt.Sprintf("there are %d %s already: remove some", e.Limit, e.Unit)
 	case "share":

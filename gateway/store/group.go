@@ -41,6 +41,8 @@ type group struct {
 	deadBodies []uint64
 	retained   map[string]retainedOp
 	timers     []TimerAdvance
+	// freed are digests of objects that keys stand for no more.
+	freed []string
 	// urgent is true when somebody waits for the commit; lazy counts changes
 	// that nobody waits for.
 	urgent bool

@@ -1,5 +1,11 @@
 package store
 
+import (
+	"time"
+
+	"github.com/headgate-io/headgate/function"
+)
+
 // namespace is what is known of one function's state. It is guarded by the
 // store's mutex and lives as long as the store.
 type namespace struct {
@@ -11,8 +17,14 @@ type namespace struct {
 	quota int64
 	// changed is the sequence that last added or removed a key.
 	changed uint64
-	// delta is used within quotaLocked.
-	delta int64
+	// delta and added are used within quotaLocked.
+	delta, added int64
+
+	// Of a bucket: count is how many objects there are, bytes what they stand
+	// for, most bounds count, and keep is how long each lives. reserved are the
+	// bytes of uploads.
+	count, most, reserved int64
+	keep                  time.Duration
 }
 
 // names gives functions and namespaces their numbers.
@@ -29,6 +41,9 @@ func (s *Store) nameIDLocked(name string) uint32 {
 	}
 	s.names.next++
 	id := s.names.next
+	if _, objects := function.ObjectSpaceBucket(name); objects {
+		id |= objectBit
+	}
 	s.names.ids[name], s.names.text[id] = id, name
 	return id
 }

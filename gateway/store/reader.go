@@ -17,7 +17,9 @@ type reader struct {
 	db                     *sql.DB
 	getKey, keys, keysFrom *sql.Stmt
 	event                  *sql.Stmt
-	failed                 func(error) // told of errors
+	// The same of objects.
+	object, objects, objectsFrom *sql.Stmt
+	failed                       func(error) // told of errors
 }
 
 const readers = 3
@@ -43,6 +45,11 @@ func (s *Store) openReader() (_ *reader, err error) {
 			AND (expires IS NULL OR expires > ?4) ORDER BY key LIMIT ?5`},
 		{&r.keysFrom, `SELECT key FROM kv WHERE ns = ?1 AND key > ?2 AND key < ?3
 			AND (expires IS NULL OR expires > ?4) ORDER BY key LIMIT ?5`},
+		{&r.object, `SELECT digest, size, type, modified, coalesce(expires, 0) FROM object WHERE ns = ? AND key = ?`},
+		{&r.objects, `SELECT key FROM object WHERE ns = ?1 AND key >= ?2 AND key < ?3
+			AND (expires IS NULL OR expires > ?4) ORDER BY key LIMIT ?5`},
+		{&r.objectsFrom, `SELECT key FROM object WHERE ns = ?1 AND key > ?2 AND key < ?3
+			AND (expires IS NULL OR expires > ?4) ORDER BY key LIMIT ?5`},
 		{&r.event, `SELECT event FROM queue WHERE id = ?`},
 	} {
 		if *p.stmt, err = r.db.PrepareContext(context.Background(), p.sql); err != nil {
@@ -54,6 +61,9 @@ func (s *Store) openReader() (_ *reader, err error) {
 
 // get reads one key.
 func (r *reader) get(k kvKey) (*entry, error) {
+	if isObjects(k.ns) {
+		return r.getObject(k)
+	}
 	e := &entry{kvKey: k}
 	err := r.getKey.QueryRowContext(context.Background(), k.ns, k.key).Scan(&e.value, &e.expires)
 	switch {
@@ -69,9 +79,12 @@ func (r *reader) get(k kvKey) (*entry, error) {
 
 // list reads up to limit keys with prefix that sort after after.
 func (r *reader) list(ns uint32, prefix, after string, limit int, now int64) ([]string, error) {
-	stmt, from := r.keys, prefix
+	stmt, next, from := r.keys, r.keysFrom, prefix
+	if isObjects(ns) {
+		stmt, next = r.objects, r.objectsFrom
+	}
 	if after != "" && after >= prefix {
-		stmt, from = r.keysFrom, after
+		stmt, from = next, after
 	}
 	rows, err := stmt.QueryContext(context.Background(), ns, from, prefixEnd(prefix), now, limit)
 	if err != nil {

@@ -275,7 +275,12 @@ func (s *Store) quotaLocked(u *Unit, sc *scratch) error {
 		if !f.write.Delete {
 			f.delta += storedSize(f.key, f.write.Value)
 		}
-		all += f.delta
+		if isObjects(f.ns) {
+			f.delta = objectSize(f.write.Value, !f.write.Delete) - objectSize(f.entry.value, f.entry.found)
+			f.space.added += f.adds()
+		} else {
+			all += f.delta
+		}
 		f.space.delta += f.delta
 	}
 	var err error
@@ -287,6 +292,10 @@ func (s *Store) quotaLocked(u *Unit, sc *scratch) error {
 		limit := s.quotaOf(f.space)
 		switch {
 		case err != nil:
+		case isObjects(f.ns):
+			if over := f.space.overLocked(s, f.slot); over != nil {
+				err = over
+			}
 		case f.space.delta > 0 && f.space.bytes+f.space.delta > limit:
 			err = &QuotaError{What: "state", Namespace: f.space.name, Slot: f.slot, Limit: limit, Unit: "bytes"}
 		case all > 0 && s.stateBytes+all > s.cfg.TotalStateBytes:
@@ -294,12 +303,23 @@ func (s *Store) quotaLocked(u *Unit, sc *scratch) error {
 		}
 	}
 	for i := range sc.writes {
-		sc.writes[i].space.delta = 0
+		sc.writes[i].space.delta, sc.writes[i].space.added = 0, 0
 	}
 	if err != nil {
 		s.stats.QuotaRefusals++
 	}
 	return err
+}
+
+// adds is by how many the write makes the keys of its namespace more.
+func (f *flatWrite) adds() int64 {
+	switch {
+	case f.entry.found == !f.write.Delete:
+		return 0
+	case f.entry.found:
+		return -1
+	}
+	return 1
 }
 
 // installLocked makes the unit visible and hands it to the committer.
@@ -341,17 +361,25 @@ func (s *Store) writeLocked(g *group, f *flatWrite, now int64) {
 	}
 	was := e.live(now)
 	var expires int64
-	if f.write.TTL > 0 && !f.write.Delete {
-		expires = now + max(f.write.TTL.Milliseconds(), 1)
+	ttl := max(f.write.TTL, f.space.keep)
+	if ttl > 0 && !f.write.Delete {
+		expires = now + max(ttl.Milliseconds(), 1)
 	}
 	value := f.write.Value
 	if f.write.Delete {
 		value = nil
 	}
+	if isObjects(f.ns) {
+		f.space.count += f.adds()
+		if e.found {
+			g.freeLocked(e.value, value)
+		}
+	} else {
+		s.stateBytes += f.delta
+	}
 	s.overlay.set(e, value, !f.write.Delete, expires)
 	e.seq = s.seq
 	f.space.bytes += f.delta
-	s.stateBytes += f.delta
 	if was == f.write.Delete {
 		f.space.changed = s.seq
 	}

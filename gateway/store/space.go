@@ -20,12 +20,12 @@ const (
 	Recordings Class = iota
 	Logs
 	Telemetry
-	Blobs  // new versions, cached code, backups
+	Blobs  // new objects, new versions, cached code, backups
 	Events // new queue rows and messages, growing state: publishers are refused
 	classes
 )
 
-var classNames = [classes]string{"recordings", "logs", "telemetry", "new versions and backups", "new events"}
+var classNames = [classes]string{"recordings", "logs", "telemetry", "new objects, new versions and backups", "new events"}
 
 // String names the class.
 func (c Class) String() string { return classNames[c] }
@@ -83,7 +83,7 @@ func (s *Store) spaceError(c Class) *QuotaError {
 	return &QuotaError{What: "disk", Namespace: refused[c], Slot: -1, Limit: s.marks()[c], Unit: "bytes"}
 }
 
-var refused = map[Class]string{Blobs: "new versions and backups", Events: "new events and growing state"}
+var refused = map[Class]string{Blobs: "new objects, new versions and backups", Events: "new events and growing state"}
 
 // OnSpace makes fn hear of what is left on the disk whenever a class has
 // stopped or goes on. It must not block.

@@ -81,7 +81,7 @@ func (s *Store) Namespaces() []string {
 	defer s.mu.Unlock()
 	var out []string
 	for name, n := range s.spaces {
-		if n.bytes > 0 {
+		if n.bytes > 0 && !isObjects(n.id) {
 			out = append(out, name)
 		}
 	}

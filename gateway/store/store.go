@@ -70,6 +70,8 @@ type Store struct {
 	stats    Stats
 	// lettersDropped hears of dead letters that bounds push out.
 	lettersDropped func([]LetterKey)
+	// objectsFreed hears of digests that keys stand for no more.
+	objectsFreed func([]string)
 
 	space      spaceState
 	identity   Identity
@@ -267,6 +269,7 @@ type diskState struct {
 	committed  uint64
 	names      map[uint32]string
 	spaces     map[uint32]int64
+	buckets    map[uint32]BucketUse
 	queue      queueState
 	nextRow    map[uint32]int64
 	dead       deadState
@@ -311,7 +314,7 @@ func (s *Store) replaceWriter() error {
 
 func (s *Store) loadDisk(ctx context.Context) (*diskState, error) {
 	d := &diskState{
-		names: make(map[uint32]string), spaces: make(map[uint32]int64),
+		names: make(map[uint32]string), spaces: make(map[uint32]int64), buckets: make(map[uint32]BucketUse),
 		nextRow: make(map[uint32]int64), sessions: make(map[string]*session),
 		messages: newMessageState(), retained: retainedState{byTopic: make(map[string]retainedEntry)},
 	}
@@ -341,6 +344,13 @@ func (s *Store) loadDisk(ctx context.Context) (*diskState, error) {
 			var n int64
 			err := r.Scan(&ns, &n)
 			d.spaces[ns] = n
+			return err
+		}),
+		q(`SELECT ns, count(*), sum(size) FROM object GROUP BY ns`, func(r *sql.Rows) error {
+			var ns uint32
+			var use BucketUse
+			err := r.Scan(&ns, &use.Objects, &use.Bytes)
+			d.buckets[ns] = use
 			return err
 		}),
 		q(`SELECT id >> 40, count(*), max(id) & ((1 << 40) - 1), sum(length(event) + length(CAST(key AS BLOB))) FROM queue GROUP BY 1`, func(r *sql.Rows) error {
@@ -425,15 +435,19 @@ func (s *Store) adoptLocked(d *diskState) {
 	s.names.saved = make(map[uint32]bool)
 	for id, name := range d.names {
 		s.names.ids[name], s.names.text[id], s.names.saved[id] = id, name, true
-		s.names.next = max(s.names.next, id)
+		s.names.next = max(s.names.next, id&^objectBit)
 	}
 	s.stateBytes = 0
 	for _, n := range s.spaces {
-		n.bytes, n.changed = 0, 0
+		n.bytes, n.count, n.changed = 0, 0, 0
 	}
 	for id, bytes := range d.spaces {
 		s.namespaceLocked(s.names.text[id]).bytes = bytes
 		s.stateBytes += bytes
+	}
+	for id, use := range d.buckets {
+		n := s.namespaceLocked(s.names.text[id])
+		n.bytes, n.count = use.Bytes, use.Objects
 	}
 	for id, last := range d.nextRow {
 		if name, ok := s.names.text[id]; ok {

@@ -72,7 +72,7 @@ const (
 var writerStatements = []string{
 	sqlBegin, sqlCommit, sqlName, sqlJournal, sqlJournalMove, sqlJournalTrim, sqlJournalOldest, sqlKVSet, sqlKVDelete,
 	sqlMessage, sqlMessageDelete, sqlOutgoing, sqlOutgoingReleasing, sqlOutgoingDelete, sqlRetained, sqlRetainedDelete,
-	sqlSession, sqlSessionDelete, sqlQueueInsert, sqlQueueUpdate, sqlQueueDelete, sqlDeadInsert, sqlDeadMove, sqlDeadOldest, sqlTimerAdvance, sqlUsage,
+	sqlSession, sqlSessionDelete, sqlQueueInsert, sqlQueueUpdate, sqlQueueDelete, sqlDeadInsert, sqlDeadMove, sqlDeadOldest, sqlTimerAdvance, sqlUsage, sqlObjectSet, sqlObjectDelete,
 }
 
 func (s *Store) openWriter() (_ *writer, err error) {
@@ -228,6 +228,8 @@ func (w *writer) kv(g *group) error {
 		k := &g.writes[i]
 		var err error
 		switch {
+		case isObjects(k.ns):
+			err = w.object(g, k)
 		case !k.found:
 			err = w.run(sqlKVDelete, k.ns, k.key)
 		default:

@@ -48,6 +48,33 @@ const callPrefix = "call:"
 // Call is the scope of a key that may call the function; * is every function.
 func Call(function string) Scope { return Scope(callPrefix + function) }
 
+// Prefixes of the scopes of keys for objects.
+const (
+	readPrefix  = "read:"
+	writePrefix = "write:"
+)
+
+// ReadObjects is the scope of a key that may read and list the objects of a
+// bucket; * is every bucket.
+func ReadObjects(bucket string) Scope { return Scope(readPrefix + bucket) }
+
+// WriteObjects is the scope of a key that may put and delete them.
+func WriteObjects(bucket string) Scope { return Scope(writePrefix + bucket) }
+
+// key reports whether the scope is that of a key, and whether what it names can
+// be.
+func (s Scope) key() (valid, key bool) {
+	if name, ok := s.calls(); ok {
+		return name == "*" || function.ValidName(name), true
+	}
+	for _, prefix := range []string{readPrefix, writePrefix} {
+		if name, ok := strings.CutPrefix(string(s), prefix); ok {
+			return name == "*" || function.ValidBucket(name), true
+		}
+	}
+	return false, false
+}
+
 // calls is the function that a key's scope names.
 func (s Scope) calls() (function string, ok bool) {
 	return strings.CutPrefix(string(s), callPrefix)
@@ -211,16 +238,16 @@ func check(name string, want []Scope, ttl time.Duration) error {
 	}
 	keys := 0
 	for _, s := range want {
-		name, call := s.calls()
+		valid, key := s.key()
 		switch {
-		case call && (name == "*" || function.ValidName(name)):
+		case key && valid:
 			keys++
 		case !slices.Contains(scopes, s):
-			faults = append(faults, fmt.Errorf("%w: scope %q: it is one of %s, or call: and the name of a function", ErrInvalid, s, list(scopes)))
+			faults = append(faults, fmt.Errorf("%w: scope %q: it is one of %s, or of a key: call: and the name of a function, read: or write: and that of a bucket", ErrInvalid, s, list(scopes)))
 		}
 	}
 	if keys > 0 && keys < len(want) {
-		faults = append(faults, fmt.Errorf("%w: a key that calls functions is for that alone: make another token for the admin API", ErrInvalid))
+		faults = append(faults, fmt.Errorf("%w: a key that calls functions or is for buckets is for that alone: make another token for the admin API", ErrInvalid))
 	}
 	if len(want) > maxScopes {
 		faults = append(faults, fmt.Errorf("%w: %d scopes, more than the %d a token may have", ErrInvalid, len(want), maxScopes))
@@ -359,7 +386,7 @@ func (i Info) May(s Scope) bool {
 	case slices.Contains(scopes, s) && slices.Contains(i.Scopes, Admin):
 		return true
 	}
-	if _, key := s.calls(); key || s != Read {
+	if _, key := s.key(); key || s != Read {
 		return false
 	}
 	return slices.ContainsFunc(i.Scopes, func(have Scope) bool { return slices.Contains(scopes, have) })
@@ -368,4 +395,14 @@ func (i Info) May(s Scope) bool {
 // MayCall reports whether it is a key that may call the function.
 func (i Info) MayCall(function string) bool {
 	return slices.Contains(i.Scopes, Call(function)) || slices.Contains(i.Scopes, Call("*"))
+}
+
+// MayRead reports whether it is a key that may read the bucket's objects.
+func (i Info) MayRead(bucket string) bool {
+	return slices.Contains(i.Scopes, ReadObjects(bucket)) || slices.Contains(i.Scopes, ReadObjects("*"))
+}
+
+// MayWrite reports whether it is a key that may change them.
+func (i Info) MayWrite(bucket string) bool {
+	return slices.Contains(i.Scopes, WriteObjects(bucket)) || slices.Contains(i.Scopes, WriteObjects("*"))
 }

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/headgate-io/headgate/event"
 	"github.com/headgate-io/headgate/function"
 	"github.com/headgate-io/headgate/mqtt/topic"
 )
@@ -91,6 +92,9 @@ func (r *rule) compileSubject(tr *function.Trigger, own string) (err error) {
 		r.kind, r.text, pattern = State, tr.State, StateSubject(namespace, keys)
 	case function.TriggerQueue:
 		r.kind, r.text, pattern = Queue, tr.Queue, tr.Queue
+	case function.TriggerFile:
+		r.kind, r.text, pattern = File, tr.File, tr.FilePattern()
+		r.change = fileChanges[tr.FileChange()]
 	case function.TriggerLifecycle:
 		r.kind, r.text, pattern = Lifecycle, tr.Lifecycle, tr.Lifecycle
 	case function.TriggerFailure:
@@ -104,6 +108,10 @@ func (r *rule) compileSubject(tr *function.Trigger, own string) (err error) {
 	r.pattern, err = topic.ParsePattern(pattern, topic.DefaultLimits)
 	return err
 }
+
+// fileChanges are the types of events that a file trigger is for, by its
+// change; empty is every one.
+var fileChanges = map[string]string{function.ObjectCreated: event.TypeObjectCreated, function.ObjectDeleted: event.TypeObjectDeleted}
 
 func (r *rule) compileOrder(by string) error {
 	r.order = -2

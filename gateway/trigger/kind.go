@@ -24,13 +24,15 @@ const (
 	Queue
 	// Lifecycle is what happens to devices and to the gateway, by name.
 	Lifecycle
+	// File is changes of objects: see FileSubject.
+	File
 	// Failure is dead letters, by the function whose they are.
 	Failure
 
 	kinds = iota
 )
 
-var kindNames = [kinds]string{"mqtt", "http", "timer", "state", "queue", "lifecycle", "failure"}
+var kindNames = [kinds]string{"mqtt", "http", "timer", "state", "queue", "lifecycle", "file", "failure"}
 
 // String returns the kind's name.
 func (k Kind) String() string {
@@ -50,6 +52,9 @@ func ParseKind(name string) (Kind, error) {
 
 // StateSubject is the subject of a change of a key.
 func StateSubject(namespace, key string) string { return namespace + "/" + key }
+
+// FileSubject is the subject of a change of an object.
+func FileSubject(bucket, key string) string { return bucket + "/" + key }
 
 // Any reports whether there is a trigger for the subject, whatever its
 // condition says.

@@ -74,6 +74,12 @@ func always(f, g *function.Spec) string {
 	}) {
 		return "what it puts on a queue"
 	}
+	if len(f.Permissions.Objects.Write) > 0 && all(f.Permissions.Objects.Write, func(entry string) bool {
+		filter, _ := function.ObjectFilter(entry)
+		return starts(g, func(t *function.Trigger) bool { return t.File != "" && covers(plain(t.FilePattern()), filter) })
+	}) {
+		return "what it puts into a bucket"
+	}
 	if len(f.Permissions.Invoke) > 0 && all(f.Permissions.Invoke, func(name string) bool { return name == g.Name }) {
 		return "the function that it starts"
 	}

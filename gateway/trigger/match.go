@@ -172,6 +172,7 @@ var (
 	errRetained = errors.New("a stored retained message starts it only with retained: true")
 	errFalse    = errors.New("the condition is false")
 	errGlob     = errors.New("it is another function's")
+	errChange   = errors.New("it is for another change: change says for which")
 )
 
 // holds says why r does not start on m; nil means that it does.
@@ -181,6 +182,9 @@ func (ma *matcher) holds(r *rule, m *Message) error {
 	}
 	if !r.means(m.Topic) {
 		return errGlob
+	}
+	if r.change != "" && m.Event != nil && m.Event.Type != r.change {
+		return errChange
 	}
 	if r.when == nil {
 		return nil

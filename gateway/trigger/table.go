@@ -59,7 +59,9 @@ type rule struct {
 	text    string
 	pattern *topic.Pattern
 	// glob, where set, is what a subject of one level must match besides.
-	glob     string
+	glob string
+	// change, where set, is the type of event that it is for.
+	change   string
 	qos      byte
 	retained bool
 	when     *condition

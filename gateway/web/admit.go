@@ -24,7 +24,17 @@ type caller struct {
 // admit says who calls a route, or why they may not. With a caller, done must be
 // called at the end of the request.
 func (s *Server) admit(r *http.Request, x *route) (*http.Request, caller, *refusal) {
-	if x.trigger.Public && s.cfg.Public {
+	return s.admitTo(r, x.trigger.Public, "this route", func(grant *token.Grant) string {
+		if !grant.MayCall(x.function) || len(x.trigger.Keys) > 0 && !slices.Contains(x.trigger.Keys, grant.Name) {
+			return "call this route"
+		}
+		return ""
+	})
+}
+
+// admitTo says who asks for what, which denied names where a key may not.
+func (s *Server) admitTo(r *http.Request, public bool, what string, denied func(*token.Grant) string) (*http.Request, caller, *refusal) {
+	if public && s.cfg.Public {
 		return r, caller{done: func() {}}, nil
 	}
 	if q := r.URL.Query(); q.Has("key") && strings.HasPrefix(q.Get("key"), "headgate_") {
@@ -47,22 +57,22 @@ func (s *Server) admit(r *http.Request, x *route) (*http.Request, caller, *refus
 		if secret != "" {
 			s.deps.Guesses.Failed(r.RemoteAddr, "")
 		}
-		return r, caller{}, s.noKey(x)
+		return r, caller{}, s.noKey(public, what)
 	}
 	s.deps.Guesses.Passed(r.RemoteAddr, info.Name)
-	if !grant.MayCall(x.function) || len(x.trigger.Keys) > 0 && !slices.Contains(x.trigger.Keys, grant.Name) {
+	if act := denied(grant); act != "" {
 		grant.Done()
 		return r, caller{}, &refusal{
 			status: http.StatusForbidden, count: &s.stats.unauthorized, unread: true,
-			detail: fmt.Sprintf("key %s may not call this route", grant.Name),
+			detail: fmt.Sprintf("key %s may not %s", grant.Name, act),
 		}
 	}
 	return r.WithContext(grant.Context), caller{grant.Name, grant.Done, shown}, nil
 }
 
-func (s *Server) noKey(x *route) *refusal {
-	detail := "this route needs a key: show one in the header Authorization: Bearer or " + KeyHeader
-	if x.trigger.Public {
+func (s *Server) noKey(public bool, what string) *refusal {
+	detail := what + " needs a key: show one in the header Authorization: Bearer or " + KeyHeader
+	if public {
 		detail += " (routes that everybody may call are off here: http.public in the gateway's configuration)"
 	}
 	return &refusal{

@@ -34,6 +34,9 @@ func (s *Server) answer(w http.ResponseWriter, r *http.Request) *refusal {
 	if why := checkRequest(r); why != "" {
 		return &refusal{status: http.StatusBadRequest, count: &s.stats.malformed, unread: true, detail: why}
 	}
+	if rest, ok := strings.CutPrefix(r.URL.Path, bucketsPath); ok && s.deps.Objects != nil {
+		return s.object(w, r, rest)
+	}
 	b := s.routes.current()
 	if s.preflight(w, r, b) {
 		return nil

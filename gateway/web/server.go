@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -16,6 +17,7 @@ import (
 	"github.com/headgate-io/headgate/function"
 	"github.com/headgate-io/headgate/gateway/bounded"
 	"github.com/headgate-io/headgate/gateway/dispatch"
+	"github.com/headgate-io/headgate/gateway/object"
 	"github.com/headgate-io/headgate/gateway/throttle"
 	"github.com/headgate-io/headgate/gateway/token"
 	"github.com/headgate-io/headgate/gateway/trigger"
@@ -65,6 +67,8 @@ type Deps struct {
 	Dispatcher Dispatcher
 	Triggers   Matcher
 	Keys       Keys
+	// Objects are the buckets; nil has none.
+	Objects *object.Service
 	// Guesses slows down who tries keys.
 	Guesses *throttle.Guard
 	// NewEvent makes an event of which the id, the time and how far it can be
@@ -105,6 +109,11 @@ func positive[T int64 | time.Duration](v *T, missing T) {
 // Check reports which routes of a function cannot be told from those of others.
 func (s *Server) Check(spec *function.Spec) error {
 	var faults []error
+	for _, x := range routesOf(spec) {
+		if s.deps.Objects != nil && strings.HasPrefix(x.path+"/", bucketsPath) {
+			faults = append(faults, fmt.Errorf("http: %s: what is below %s are the buckets: choose another path", x, bucketsPath))
+		}
+	}
 	for _, c := range s.routes.check(spec) {
 		faults = append(faults, c)
 	}
