@@ -161,7 +161,7 @@ func New(ctx context.Context, cfg config.Config, log *slog.Logger) (_ *Gateway, 
 	g.objects.Start(g.dispatcher, g.events.next)
 	g.timers, err = timer.New(ctx, timer.Config{
 		Store: g.store, Clock: g.clock.Load(), Logger: log,
-		Target: timer.Dispatch{Dispatcher: g.dispatcher, Clock: g.clock.Load(), Triggers: g.triggers},
+		Target: g.timerTarget(),
 	})
 	if err != nil {
 		return nil, err

@@ -114,3 +114,31 @@ func TestTimerFaults(t *testing.T) {
 		t.Errorf("deployed: %+v, %v", list, err)
 	}
 }
+
+// A timer that an operator fires starts what its schedule would start, and the
+// schedule stays as it is.
+func TestTimerByHand(t *testing.T) {
+	r := start(t, t.TempDir())
+	far := function.Trigger{Every: every(24 * time.Hour), When: "config.on"}
+	deploy := func(on bool) {
+		r.script("f", "", `export default (event, { state }) => state.set("due", [event.meta("type"), event.data.due, event.data.schedule]);`,
+			takes(far), func(s *function.Spec) { s.Config = map[string]any{"on": on} })
+	}
+	deploy(true)
+	r.until("it has a next firing", func() bool { return !r.timers("f")[far.String()].IsZero() })
+	next := r.timers("f")[far.String()]
+	var ran api.TimerRan
+	r.call(http.MethodPost, "/v1/timers", api.TimerRun{Function: "f"}, &ran)
+	if !ran.Started || time.Since(ran.Due).Abs() > time.Minute {
+		t.Errorf("%+v", ran)
+	}
+	due := ran.Due.UTC().Truncate(time.Millisecond).Format(time.RFC3339Nano)
+	r.eventually("f", "due", `["io.headgate.timer","`+due+`","@every 24h0m0s"]`)
+	if got := r.timers("f")[far.String()]; got.Sub(next).Abs() > time.Second {
+		t.Errorf("the next firing moved from %v to %v", next, got)
+	}
+	deploy(false)
+	if r.call(http.MethodPost, "/v1/timers", api.TimerRun{Function: "f"}, &ran); ran.Started {
+		t.Errorf("started although its condition is false: %+v", ran)
+	}
+}

@@ -97,7 +97,7 @@ func (a *app) rootCommand() *cobra.Command {
 		a.listCommand(), a.describeCommand(), a.invokeCommand(), a.invocationsCommand(), a.logsCommand(), a.eventsCommand(),
 		a.rollbackCommand(), a.aliasCommand(), a.removeCommand(), a.stateCommand(), a.usageCommand(), a.deviceCommand(), a.tokenCommand(), a.secretCommand(), a.deadLetterCommand(), a.clockCommand(), a.authorCommand(),
 		a.backupCommand(), a.restoreCommand(), a.doctorCommand(), a.contextCommand(), a.dialStdioCommand(), a.recordingsCommand(), a.replayCommand(),
-		a.pubCommand(), a.subCommand(), a.queueCommand(), a.explainCommand(), a.schemaCommand(), a.versionCommand(),
+		a.pubCommand(), a.subCommand(), a.queueCommand(), a.timerCommand(), a.explainCommand(), a.schemaCommand(), a.versionCommand(),
 	} {
 		checkArgs(c)
 		root.AddCommand(c)

@@ -65,6 +65,7 @@ var access = map[string]token.Scope{
 	"POST /v1/functions/{name}/invoke": token.Operate,
 	"POST /v1/messages":                token.Operate,
 	"POST /v1/queues":                  token.Operate,
+	"POST /v1/timers":                  token.Operate,
 	"POST /v1/explain":                 token.Operate,
 	"POST /v1/devices":                 token.Operate,
 	"POST /v1/devices/{name}/rotate":   token.Operate,
@@ -115,6 +116,7 @@ func (r *routes) HandleFunc(pattern string, h func(http.ResponseWriter, *http.Re
 var quiet = map[string]bool{
 	"POST /v1/messages":                true,
 	"POST /v1/queues":                  true,
+	"POST /v1/timers":                  true,
 	"POST /v1/explain":                 true,
 	"POST /v1/functions/{name}/invoke": true,
 }

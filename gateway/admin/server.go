@@ -67,6 +67,12 @@ type Hand interface {
 	Enqueue(ctx context.Context, m api.QueueMessage) error
 }
 
+// Timers fires timers by hand.
+type Timers interface {
+	// RunTimer returns when what the timer starts is on disk.
+	RunTimer(ctx context.Context, run api.TimerRun) (api.TimerRan, error)
+}
+
 // Explainer says what would become of an event, and why.
 type Explainer interface {
 	Explain(ctx context.Context, q api.Explain) (api.Explained, error)
@@ -132,6 +138,7 @@ type Deps struct {
 	Invoker    Invoker
 	Messenger  Messenger
 	Hand       Hand
+	Timers     Timers
 	Explainer  Explainer
 	Devices    Devices
 	Clock      Clock
@@ -179,6 +186,7 @@ func New(deps Deps) *Server {
 	s.secrets(a)
 	s.messages(a)
 	s.queues(a)
+	s.timers(a)
 	s.explain(a)
 	s.doctor(a)
 	s.streams()

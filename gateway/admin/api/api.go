@@ -280,6 +280,21 @@ type QueueMessage struct {
 	Delay   time.Duration `json:"delay_ns,omitempty" minimum:"0" doc:"it is due so much later"`
 }
 
+// TimerRun asks for a firing of a function's timer, now. Schedule is its cron,
+// or the interval of its every; it may be left out where there is one timer.
+type TimerRun struct {
+	Function string `json:"function" minLength:"1" maxLength:"63"`
+	Schedule string `json:"schedule,omitempty" maxLength:"256"`
+}
+
+// TimerRan is a firing that is kept.
+type TimerRan struct {
+	Function string    `json:"function"`
+	Trigger  string    `json:"trigger"`
+	Due      time.Time `json:"due"`
+	Started  bool      `json:"started" doc:"false where the trigger's when is false"`
+}
+
 // Recording is an invocation that was kept to be run again elsewhere.
 type Recording struct {
 	ID       string    `json:"id"`
