@@ -13,7 +13,7 @@ SITES    ?= 60
 MINUTES  ?= 30
 CROWD    ?= .
 
-.PHONY: help engines toolchains demo build cross test race conformance lint fmt fuzz bench load e2e examples crash power full-disk soak crowd test-guests test-arm64 check clean
+.PHONY: help engines toolchains tinygo demo build cross test race conformance lint fmt fuzz bench load e2e examples crash power full-disk soak crowd test-guests test-arm64 check clean
 
 help: ## Show the targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
@@ -23,6 +23,9 @@ engines: ## Fetch the script engines that are embedded (needs npm); without them
 
 toolchains: ## Fetch the AssemblyScript compiler for the tests (needs npm)
 	@npm ci --silent --no-audit --no-fund --prefix sdk/assemblyscript
+
+tinygo: ## Build the TinyGo compiler for the tests, outside the tree (needs LLVM 19; takes minutes)
+	@./sdk/build/tinygo/build.sh
 
 demo: build ## Water a simulated field for a minute (HEADGATE_DEMO_SECONDS=n; 0 runs on)
 	@$(BUILD) -o bin/demo ./examples/irrigation/demo

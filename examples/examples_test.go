@@ -115,7 +115,7 @@ func built(t *testing.T, dir string, spec function.Spec) functest.Subject {
 		t.Fatal(err)
 	}
 	t.Setenv("PATH", os.Getenv("PATH")+string(filepath.ListSeparator)+asc)
-	a, err := build.Build(t.Context(), build.Request{Dir: dir, Main: spec.Main, Command: spec.Build})
+	a, err := build.Build(t.Context(), build.Request{Dir: dir, Main: spec.Main, Compiler: spec.Compiler, Command: spec.Build})
 	var missing *build.MissingError
 	if errors.As(err, &missing) && os.Getenv("HEADGATE_REQUIRE_TOOLCHAINS") == "" {
 		t.Skip(missing)

@@ -23,6 +23,9 @@ type Spec struct {
 	Main string `yaml:"main" json:"main"`
 	// Source is the author's main where Main was built from it; tools set it.
 	Source string `yaml:"-" json:"source,omitempty"`
+	// Compiler is CompilerTinyGo for a main in Go that TinyGo builds; empty for
+	// what the language usually has.
+	Compiler string `yaml:"compiler" json:"compiler,omitempty"`
 	// Build is a shell command that makes Main where it is a .wasm.
 	Build string `yaml:"build" json:"build,omitempty"`
 	// Export is the function of an Extism plug-in that handles events; empty
@@ -59,12 +62,19 @@ func (s *Spec) ConfigJSON() (map[string][]byte, error) {
 }
 
 // Language is what the function is written in, by the ending of its source:
-// javascript, python, c, rust, assemblyscript, go or wasm; empty when the ending is none of these.
+// javascript, python, c, rust, assemblyscript, go, tinygo or wasm; empty when the ending is none of these.
 func (s *Spec) Language() string {
+	main := s.Main
 	if s.Source != "" {
-		return languages[path.Ext(s.Source)]
+		main = s.Source
 	}
-	return languages[path.Ext(s.Main)]
+	if lang := languages[path.Ext(main)]; lang != "go" || s.Compiler != CompilerTinyGo {
+		return lang
+	}
+	return CompilerTinyGo
 }
+
+// CompilerTinyGo is what a manifest's compiler may be.
+const CompilerTinyGo = "tinygo"
 
 var languages = map[string]string{".js": "javascript", ".mjs": "javascript", ".py": "python", ".c": "c", ".rs": "rust", ".ts": "assemblyscript", ".go": "go", ".wasm": "wasm"}

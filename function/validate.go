@@ -143,6 +143,13 @@ func (s *Spec) validateMain(at func(string, ...any)) {
 	case s.Build != "" && s.Language() != "wasm":
 		at("is for a main that ends in .wasm; .c, .rs, .ts, .go, .js and .py need none", "build")
 	}
+	switch {
+	case s.Compiler == "":
+	case s.Compiler != CompilerTinyGo:
+		at(fmt.Sprintf("%q: the one to choose is tinygo; leave it out for the language's own", s.Compiler), "compiler")
+	case s.Language() != CompilerTinyGo:
+		at("tinygo builds a main that ends in .go", "compiler")
+	}
 	switch lang := s.Language(); {
 	case s.Export == "":
 	case lang == "javascript" || lang == "python":

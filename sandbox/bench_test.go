@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/headgate-io/headgate/function"
+	"github.com/headgate-io/headgate/internal/toolchain"
 	"github.com/headgate-io/headgate/sandbox"
 	"github.com/headgate-io/headgate/sandbox/host"
 	. "github.com/headgate-io/headgate/sandbox/wasmtest"
@@ -94,7 +95,7 @@ type benchGuest struct {
 
 func benchGuests(b testing.TB) []benchGuest {
 	needPython(b)
-	return []benchGuest{
+	list := []benchGuest{
 		{name: "wasm", main: "x.wasm", source: thresholdModule()},
 		{name: "c", main: "x.wasm", source: cGuest(b, "c/threshold.c")},
 		{name: "assemblyscript", main: "x.wasm", source: assemblyScriptGuest(b, "threshold.ts")},
@@ -107,6 +108,10 @@ func benchGuests(b testing.TB) []benchGuest {
 		{name: "python-empty", main: "x.py", source: []byte("def handle():\n  pass\n")},
 		{name: "javascript-empty", main: "x.js", source: []byte(`export default () => {}`)},
 	}
+	if toolchain.HasTinyGo() {
+		list = append(list, benchGuest{name: "tinygo", main: "x.wasm", source: tinyGoGuest(b, "go/threshold")})
+	}
+	return list
 }
 
 // thresholdModule reads its input, scans it, and publishes.

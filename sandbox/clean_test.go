@@ -17,7 +17,8 @@ let counter = 0;
 export default (event) => {
   counter++;
   globalThis.leak = (globalThis.leak ?? 0) + 1;
-  if (event.text() === "random") return [Math.random(), crypto.randomUUID()];
+  if (event.text() === "random") return Math.random();
+  if (event.text() === "rand") return crypto.randomUUID();
   if (event.text() === "trap") for (const a = []; ; ) a.push(new Array(4096).fill(a));
   if (event.text() === "fail") throw new Error("asked to fail");
   return counter + globalThis.leak - 1;
@@ -31,7 +32,8 @@ def handle(event, ctx):
     counter += 1
     headgate.leak += 1
     open("counter.py").read(5)
-    if event.text() == "random": return str(random.random()) + str(os.urandom(8))
+    if event.text() == "random": return str(random.random())
+    if event.text() == "rand": return os.urandom(8)
     if event.text() == "trap":
         a = []
         while True: a.append([a] * 4096)
@@ -39,8 +41,8 @@ def handle(event, ctx):
     return counter + headgate.leak - 1
 `
 
-// counterGuest counts its events in memory. Of "random" it makes some, of
-// "fail" and "trap" what they say.
+// counterGuest counts its events in memory. Of "random" and "rand" it makes
+// some, each by another generator, of "fail" and "trap" what they say.
 type counterGuest struct {
 	name, main, export string
 	source             func(t testing.TB) []byte
@@ -48,21 +50,22 @@ type counterGuest struct {
 	first string
 	// dear is true where an event costs a thousand times what others do.
 	dear bool
-	// without is true of what has no random to draw.
-	without bool
+	// draws are its generators.
+	draws []string
 }
 
 var counterGuests = []counterGuest{
-	{name: "go", main: "counter.wasm", first: "1", source: func(t testing.TB) []byte { return goGuest(t, "go/counter") }},
-	{name: "javascript", main: "counter.js", first: "1", source: func(testing.TB) []byte { return []byte(counterScript) }},
-	{name: "python", main: "counter.py", first: "1", source: func(t testing.TB) []byte { needPython(t); return []byte(counterPython) }},
-	{name: "assemblyscript", main: "counter.wasm", first: "1", source: func(t testing.TB) []byte { return assemblyScriptGuest(t, "counter.ts") }},
-	{name: "rust", main: "counter.wasm", first: "1", source: func(t testing.TB) []byte { return rustGuest(t, "counter.rs") }},
-	{name: "c", main: "counter.wasm", first: "1", source: func(t testing.TB) []byte { return cGuest(t, "c/counter.c") }},
-	{name: "command", main: "counter.wasm", first: "1 1 GO\n", source: goCommandGuest, dear: true},
-	{name: "extism-go", main: "counter.wasm", first: "1 none 0 GO", export: "run", source: goPlugin},
-	{name: "extism-assemblyscript", main: "counter.wasm", first: "1 none 0 GO", export: "run", source: assemblyScriptPlugin, without: true},
-	{name: "extism-c", main: "counter.wasm", first: "1  0 GO", export: "run", source: cPlugin},
+	{name: "go", draws: []string{"random", "rand"}, main: "counter.wasm", first: "1", source: func(t testing.TB) []byte { return goGuest(t, "go/counter") }},
+	{name: "tinygo", draws: []string{"random", "rand"}, main: "counter.wasm", first: "1", source: func(t testing.TB) []byte { return tinyGoGuest(t, "go/counter") }},
+	{name: "javascript", draws: []string{"random", "rand"}, main: "counter.js", first: "1", source: func(testing.TB) []byte { return []byte(counterScript) }},
+	{name: "python", draws: []string{"random", "rand"}, main: "counter.py", first: "1", source: func(t testing.TB) []byte { needPython(t); return []byte(counterPython) }},
+	{name: "assemblyscript", draws: []string{"random"}, main: "counter.wasm", first: "1", source: func(t testing.TB) []byte { return assemblyScriptGuest(t, "counter.ts") }},
+	{name: "rust", draws: []string{"random"}, main: "counter.wasm", first: "1", source: func(t testing.TB) []byte { return rustGuest(t, "counter.rs") }},
+	{name: "c", draws: []string{"random", "rand"}, main: "counter.wasm", first: "1", source: func(t testing.TB) []byte { return cGuest(t, "c/counter.c") }},
+	{name: "command", draws: []string{"random", "rand"}, main: "counter.wasm", first: "1 1 GO\n", source: goCommandGuest, dear: true},
+	{name: "extism-go", draws: []string{"random"}, main: "counter.wasm", first: "1 none 0 GO", export: "run", source: goPlugin},
+	{name: "extism-assemblyscript", main: "counter.wasm", first: "1 none 0 GO", export: "run", source: assemblyScriptPlugin},
+	{name: "extism-c", draws: []string{"random"}, main: "counter.wasm", first: "1  0 GO", export: "run", source: cPlugin},
 }
 
 // goCommandGuest builds a program that knows nothing of the gateway.
@@ -99,8 +102,8 @@ func TestCleanStateInEveryLanguage(t *testing.T) {
 				calls = 110
 			}
 			u.countsCleanly(t, g.first, calls)
-			if !g.without {
-				u.drawsFresh(t)
+			for _, generator := range g.draws {
+				u.drawsFresh(t, generator)
 			}
 			t.Logf("%+v", u.pool.Stats())
 		})
@@ -136,11 +139,11 @@ func (u *unit) countsCleanly(t *testing.T, first string, calls int) {
 
 // drawsFresh wants different random in different events, and the same in the
 // rerun of one.
-func (u *unit) drawsFresh(t *testing.T) {
+func (u *unit) drawsFresh(t *testing.T, generator string) {
 	t.Helper()
 	seen := map[string]bool{}
 	for i := range 20 {
-		r := u.invoke(host.Invocation{Input: []byte("random"), State: mapState{}})
+		r := u.invoke(host.Invocation{Input: []byte(generator), State: mapState{}})
 		if r.Outcome != function.OK || len(r.Output) == 0 || seen[string(r.Output)] {
 			t.Fatalf("event %d drew %q again: %s %s", i, r.Output, r.Outcome, r.Error)
 		}

@@ -65,8 +65,9 @@ const conformance = `{"Writes":[` +
 func TestConformance(t *testing.T) {
 	e := testEngine(t, sandbox.Config{})
 	guests := map[string]func(t *testing.T) (string, []byte){
-		"go": func(t *testing.T) (string, []byte) { return "f.wasm", goGuest(t, "go/conform") },
-		"c":  func(t *testing.T) (string, []byte) { return "f.wasm", cGuest(t, "c/conform.c") },
+		"go":     func(t *testing.T) (string, []byte) { return "f.wasm", goGuest(t, "go/conform") },
+		"tinygo": func(t *testing.T) (string, []byte) { return "f.wasm", tinyGoGuest(t, "go/conform") },
+		"c":      func(t *testing.T) (string, []byte) { return "f.wasm", cGuest(t, "c/conform.c") },
 		"javascript": func(t *testing.T) (string, []byte) {
 			source, err := os.ReadFile("testdata/js/conform.js")
 			if err != nil {

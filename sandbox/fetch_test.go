@@ -29,8 +29,9 @@ func (l *large) Fetch(_ context.Context, f *host.Fetch) (host.FetchResult, error
 func TestFetchInEveryLanguage(t *testing.T) {
 	e := testEngine(t, sandbox.Config{})
 	guests := map[string]func(t *testing.T) (string, []byte){
-		"go": func(t *testing.T) (string, []byte) { return "f.wasm", goGuest(t, "go/fetch") },
-		"c":  func(t *testing.T) (string, []byte) { return "f.wasm", cGuest(t, "c/fetch.c") },
+		"go":     func(t *testing.T) (string, []byte) { return "f.wasm", goGuest(t, "go/fetch") },
+		"tinygo": func(t *testing.T) (string, []byte) { return "f.wasm", tinyGoGuest(t, "go/fetch") },
+		"c":      func(t *testing.T) (string, []byte) { return "f.wasm", cGuest(t, "c/fetch.c") },
 		"javascript": func(t *testing.T) (string, []byte) {
 			source, err := os.ReadFile("testdata/js/fetch.js")
 			if err != nil {

@@ -2,6 +2,7 @@ package sandbox_test
 
 import (
 	"encoding/json"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -124,7 +125,7 @@ func TestPluginFetches(t *testing.T) {
 	if err := json.Unmarshal(r.Output, &got); err != nil || got.Status != 201 || len(got.Body) < 1000 {
 		t.Fatalf("%s %s %.100q %v", r.Outcome, r.Error, r.Output, err)
 	}
-	if len(f.asked) != 1 || f.asked[0].Method != "POST" || string(f.asked[0].Body) != "hello" || f.asked[0].Headers[0].Name != "x-a" {
+	if len(f.asked) != 1 || f.asked[0].Method != http.MethodPost || string(f.asked[0].Body) != "hello" || f.asked[0].Headers[0].Name != "x-a" {
 		t.Errorf("%+v", f.asked)
 	}
 	if r = u.invoke(host.Invocation{Input: []byte("https://evil.example.org")}); r.Outcome != function.Failed || !strings.Contains(r.Error, "permissions.fetch") {

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/headgate-io/headgate/function"
+	"github.com/headgate-io/headgate/internal/toolchain"
 	"github.com/headgate-io/headgate/sandbox"
 	"github.com/headgate-io/headgate/sandbox/host"
 )
@@ -69,13 +70,14 @@ func TestLanguageTable(t *testing.T) {
 		t.Fatalf("%s has no table of languages", guidePath)
 	}
 	if !*update {
-		for _, name := range []string{"c", "rust", "assemblyscript", "go", "extism-c", "extism-go", "javascript", "python"} {
+		for _, name := range []string{"c", "rust", "assemblyscript", "go", "tinygo", "extism-c", "extism-go", "javascript", "python"} {
 			if !strings.Contains(old, "| "+name+" |") {
 				t.Errorf("the table has no row for %s: run with -update", name)
 			}
 		}
 		return
 	}
+	toolchain.NeedTinyGo(t)
 	table := "| | size | first call | further calls | fuel |\n|---|---|---|---|---|\n"
 	e := testEngine(t, sandbox.Config{})
 	for _, g := range benchGuests(t) {

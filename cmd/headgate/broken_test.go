@@ -82,6 +82,8 @@ var brokenProjects = []broken{
 	{"main elsewhere", one("main: ../f.js"), []string{"headgate.yaml:3:11", "below the manifest's folder"}, ""},
 	{"main is gone", one("main: g.js"), []string{"headgate.yaml:3:11", "there is no file"}, ""},
 	{"main of no language", one("main: f.pl"), []string{"headgate.yaml:3:11", `"f.pl": the ending must be`}, ""},
+	{"compiler of no name", one("main: f.go\ncompiler: gccgo"), []string{"headgate.yaml:4:", `"gccgo": the one to choose is tinygo`}, ""},
+	{"compiler for a script", one("main: f.js\ncompiler: tinygo"), []string{"headgate.yaml:4:", "tinygo builds a main that ends in .go"}, ""},
 	{"memory in words", one("main: f.js\nlimits: {memory: lots}"), []string{"headgate.yaml:4:", "lots"}, ""},
 	{"too little memory", one("main: f.js\nlimits: {memory: 1KiB}"), []string{"headgate.yaml:4:", "outside 64KiB to 512MiB"}, ""},
 	{"negative timeout", one("main: f.js\nlimits: {timeout: -1s}"), []string{"headgate.yaml:4:", "-1s"}, ""},

@@ -35,6 +35,7 @@ var languages = map[string]language{
 	"c":              {folder: "c", main: func(name string) string { return name + ".c" }},
 	"assemblyscript": {folder: "assemblyscript", main: func(name string) string { return name + ".ts" }},
 	"rust":           {folder: "rust", main: func(name string) string { return name + ".rs" }},
+	"tinygo":         {folder: "tinygo", main: func(string) string { return "main.go" }, more: []string{"go.mod"}},
 	"go":             {folder: "go", main: func(string) string { return "main.go" }, more: []string{"go.mod"}},
 }
 

@@ -90,7 +90,7 @@ func (p *project) names(only []string) ([]string, error) {
 // the files.
 func (p *project) build(ctx context.Context, name string) (function.Spec, map[string][]byte, error) {
 	spec := *p.manifest.Functions[name]
-	out, err := build.Build(ctx, build.Request{Dir: p.dir, Main: spec.Main, Command: spec.Build})
+	out, err := build.Build(ctx, build.Request{Dir: p.dir, Main: spec.Main, Compiler: spec.Compiler, Command: spec.Build})
 	if err != nil {
 		return spec, nil, p.manifest.Fault(err.Error(), "functions", name, "main")
 	}

@@ -16,7 +16,7 @@ const EnvPrefix = "HEADGATE_"
 // reserved are variables with the prefix that are not fields.
 var reserved = map[string]bool{
 	"HEADGATE_CONFIG": true, "HEADGATE_HOST": true, "HEADGATE_TOKEN": true, "HEADGATE_FAULT": true,
-	"HEADGATE_DEMO_SECONDS": true, "HEADGATE_REQUIRE_TOOLCHAINS": true, "HEADGATE_HOME": true,
+	"HEADGATE_DEMO_SECONDS": true, "HEADGATE_REQUIRE_TOOLCHAINS": true, "HEADGATE_TINYGO": true, "HEADGATE_HOME": true,
 }
 
 // override sets fields from the environment and returns by which variable,

@@ -41,6 +41,27 @@ func NeedPython(t testing.TB, available bool) {
 	}
 }
 
+// TinyGo is the variable that names the folder to which "make tinygo" has built
+// the compiler. It takes minutes, so nobody demands it where this is not set.
+const TinyGo = "HEADGATE_TINYGO"
+
+// HasTinyGo reports whether NeedTinyGo finds the compiler.
+func HasTinyGo() bool {
+	_, err := exec.LookPath("tinygo")
+	return err == nil || os.Getenv(TinyGo) != ""
+}
+
+// NeedTinyGo wants TinyGo, in that folder or on the path.
+func NeedTinyGo(t testing.TB) {
+	t.Helper()
+	if !HasTinyGo() {
+		t.Skip("tinygo is not installed; make tinygo builds it, " + TinyGo + " says where it is")
+	}
+	if dir := os.Getenv(TinyGo); dir != "" {
+		t.Setenv("PATH", filepath.Join(dir, "bin")+string(filepath.ListSeparator)+os.Getenv("PATH"))
+	}
+}
+
 // Build builds a function. The AssemblyScript compiler of the SDK is at hand.
 func Build(t testing.TB, r build.Request) *build.Artifact {
 	t.Helper()

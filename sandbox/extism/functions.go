@@ -161,16 +161,14 @@ func configGet(k *Kernel, s []uint64) error {
 	if err != nil {
 		return err
 	}
-	value, e := k.calls.Config(key)
-	if e != 0 {
-		s[0] = 0
-		return nil
+	s[0] = 0
+	if value, e := k.calls.Config(key); e == 0 {
+		var text string
+		if json.Unmarshal(value, &text) == nil {
+			value = []byte(text)
+		}
+		s[0], err = k.put("config_get", value)
 	}
-	var text string
-	if json.Unmarshal(value, &text) == nil {
-		value = []byte(text)
-	}
-	s[0], err = k.put("config_get", value)
 	return err
 }
 

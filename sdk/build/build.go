@@ -26,6 +26,9 @@ type Request struct {
 	// Main is the manifest's main: a .js, .py or .wasm file, or a source that is
 	// compiled: a .c, .rs or .go file, or a directory with a Go package.
 	Main string
+	// Compiler is the manifest's compiler: "tinygo", or empty for what its
+	// language usually has.
+	Compiler string
 	// Command is the manifest's build command; it runs in Dir, by the shell,
 	// before Main is looked at.
 	Command string
@@ -65,6 +68,8 @@ func Build(ctx context.Context, r Request) (*Artifact, error) {
 	}
 	var a *Artifact
 	switch ext := strings.ToLower(filepath.Ext(r.Main)); {
+	case r.Compiler == TinyGo:
+		a, err = compile(ctx, path, info.IsDir(), tinyGoCommand)
 	case info.IsDir() || ext == ".go":
 		a, err = compile(ctx, path, info.IsDir(), goCommand)
 	case ext == ".c":
@@ -146,93 +151,6 @@ func compile(ctx context.Context, path string, isDir bool, make func(ctx context
 	}
 	a.Log = log
 	return a, nil
-}
-
-// goCommand builds the package that path lies in. Its module gets this
-// gateway's own SDK in place of whatever version it requires, so that both
-// sides of the border always fit and nothing has to be downloaded.
-func goCommand(_ context.Context, path, tmp, out string, isDir bool) (command, error) {
-	dir := path
-	if !isDir {
-		dir = filepath.Dir(path)
-	}
-	dir, err := filepath.Abs(dir)
-	if err != nil {
-		return command{}, err
-	}
-	c := command{
-		dir:     dir,
-		env:     []string{"GOOS=wasip1", "GOARCH=wasm", "CGO_ENABLED=0"},
-		args:    []string{"go", "build", "-buildmode=c-shared", "-trimpath", "-ldflags=-s -w", "-o", out},
-		install: "get Go 1.24 or later from https://go.dev/dl (Debian: apt install golang)",
-	}
-	root, mod, err := findModule(dir)
-	if err != nil {
-		return command{}, err
-	}
-	if modulePath(mod) != sdk.ModulePath {
-		modfile, err := withSDK(root, mod, tmp)
-		if err != nil {
-			return command{}, err
-		}
-		c.args = append(c.args, "-modfile="+modfile)
-		c.env = append(c.env, "GOWORK=off")
-	}
-	c.args = append(c.args, ".")
-	return c, nil
-}
-
-// findModule finds the go.mod that governs dir.
-func findModule(dir string) (root string, mod []byte, err error) {
-	for root = dir; ; root = filepath.Dir(root) {
-		mod, err = os.ReadFile(filepath.Join(root, "go.mod"))
-		if err == nil {
-			return root, mod, nil
-		}
-		if !errors.Is(err, os.ErrNotExist) {
-			return "", nil, err
-		}
-		if filepath.Dir(root) == root {
-			return "", nil, fmt.Errorf("no go.mod in %s or above: run go mod init there", dir)
-		}
-	}
-}
-
-func modulePath(mod []byte) string {
-	for line := range strings.Lines(string(mod)) {
-		if rest, ok := strings.CutPrefix(strings.TrimSpace(line), "module "); ok {
-			return strings.Trim(strings.TrimSpace(rest), `"`)
-		}
-	}
-	return ""
-}
-
-// withSDK writes a copy of the module file that takes the SDK from tmp.
-func withSDK(root string, mod []byte, tmp string) (string, error) {
-	dir := filepath.Join(tmp, "headgate")
-	if err := os.Mkdir(dir, 0o755); err != nil {
-		return "", err
-	}
-	if err := sdk.WriteGoModule(dir); err != nil {
-		return "", err
-	}
-	text := string(mod)
-	if !strings.Contains(text, sdk.ModulePath+" v") {
-		text += "\nrequire " + sdk.ModulePath + " v0.0.0\n"
-	}
-	text += "\nreplace " + sdk.ModulePath + " => " + dir + "\n"
-	modfile := filepath.Join(tmp, "go.mod")
-	if err := os.WriteFile(modfile, []byte(text), 0o644); err != nil {
-		return "", err
-	}
-	sum, err := os.ReadFile(filepath.Join(root, "go.sum"))
-	if err == nil {
-		err = os.WriteFile(filepath.Join(tmp, "go.sum"), sum, 0o644)
-	}
-	if errors.Is(err, os.ErrNotExist) {
-		err = nil
-	}
-	return modfile, err
 }
 
 // cStackBytes is the stack of a C guest. The linker's default of 64 KiB alone

@@ -87,6 +87,7 @@ func TestClearErrors(t *testing.T) {
 	}{
 		{build.Request{Dir: dir, Main: "f.c"}, "apt install clang lld wasi-libc"},
 		{build.Request{Dir: dir, Main: "f.go"}, "apt install golang"},
+		{build.Request{Dir: dir, Main: "f.go", Compiler: build.TinyGo}, "https://tinygo.org/getting-started/install"},
 		{build.Request{Dir: dir, Main: "f.ts"}, "npm install --save-dev assemblyscript"},
 		{build.Request{Dir: dir, Main: "f.rs"}, "rustup target add wasm32-unknown-unknown"},
 		{build.Request{Dir: bare, Main: "f.go"}, "go mod init"},

@@ -2,11 +2,7 @@
 
 package headgate
 
-import (
-	"runtime"
-	"runtime/debug"
-	"unsafe"
-)
+import "unsafe"
 
 //go:wasmexport headgate_abi_v1
 func abi() {}
@@ -26,23 +22,9 @@ func handle() int32 {
 	return 0
 }
 
-// warmBytes is how much heap is made before the clean state is taken. A
-// handler that needs no more never grows its memory, and an instance that
-// grew cannot be used again.
-const warmBytes = 1 << 20
-
-var sink []byte
-
 //go:wasmexport headgate_init
 func initialise() int32 {
-	sink = make([]byte, warmBytes)
-	for i := range sink {
-		sink[i] = 1
-	}
-	sink = nil
-	runtime.GC()
-	// Every event starts from this heap, so garbage is what one event makes.
-	debug.SetGCPercent(200)
+	warmHeap()
 	// Last, so that the allocator has at hand what handlers like these need:
 	// a collection takes it away.
 	for _, f := range warmUps {

@@ -3,6 +3,7 @@ package main
 
 import (
 	"bufio"
+	crand "crypto/rand"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -19,7 +20,9 @@ func main() {
 		case "env":
 			fmt.Println(os.Getenv(rest))
 		case "random":
-			fmt.Println(rand.Int(), rand.Int())
+			fmt.Println(crand.Text())
+		case "rand":
+			fmt.Println(rand.Int())
 		case "fail":
 			fmt.Fprintln(os.Stderr, "asked to fail")
 			os.Exit(3)

@@ -21,7 +21,9 @@ func handle(ctx *headgate.Context) error {
 	case "random":
 		var b [16]byte
 		_, _ = rand.Read(b[:])
-		return ctx.Output(append(b[:], byte(ctx.Rand().Uint32())))
+		return ctx.Output(b[:])
+	case "rand":
+		return ctx.Output(ctx.Rand().Uint64())
 	case "fail":
 		return errors.New("asked to fail")
 	}
