@@ -28,6 +28,7 @@ func TestMain(m *testing.M) {
 // TestScripts runs the command line as people do. Scripts start gateways of
 // their own, on loopback, with their state below the script's folder.
 func TestScripts(t *testing.T) {
+	cache := t.TempDir() // of what scripts and their gateways compile
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata/script",
 		Setup: func(e *testscript.Env) error {
@@ -35,6 +36,10 @@ func TestScripts(t *testing.T) {
 			e.Setenv("HEADGATE_HOME", filepath.Join(e.WorkDir, "author"))
 			e.Setenv("HEADGATE_STATE_DIR", filepath.Join(e.WorkDir, "state"))
 			e.Setenv("HEADGATE_HOST", "unix://"+filepath.Join(e.WorkDir, "state", "admin.sock"))
+			e.Setenv("XDG_CACHE_HOME", cache)
+			if err := linkCache(e.Getenv("HEADGATE_STATE_DIR"), filepath.Join(cache, "gateways")); err != nil {
+				return err
+			}
 			// The Go command, for functions written in Go.
 			for _, name := range []string{"GOCACHE", "GOMODCACHE", "GOPATH", "GOPROXY", "GOFLAGS"} {
 				e.Setenv(name, os.Getenv(name))
@@ -54,6 +59,14 @@ func TestScripts(t *testing.T) {
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){"ready": ready, "eventually": eventually, "status": status, "issue": issue, "remember": remember, "hangup": hangup},
 	})
+}
+
+// linkCache makes dir the cache of a gateway whose state will be in state.
+func linkCache(state, dir string) error {
+	if err := errors.Join(os.MkdirAll(state, 0o700), os.MkdirAll(dir, 0o700)); err != nil {
+		return err
+	}
+	return os.Symlink(dir, filepath.Join(state, "cache"))
 }
 
 // ready waits until the script's gateway is.

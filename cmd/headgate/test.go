@@ -88,19 +88,39 @@ func (a *app) test(ctx context.Context, dir string) (err error) {
 	return err
 }
 
-// openSandbox opens a sandbox like a gateway's. What it caches goes with it.
+// openSandbox opens a sandbox like a gateway's. What it compiles is kept in the
+// user's cache: the script engines alone take a second. Without a place for it
+// the cache goes with the sandbox.
 func openSandbox(ctx context.Context) (*sandbox.Engine, func() error, error) {
-	cache, err := os.MkdirTemp("", "headgate-sandbox-")
+	remove := func() error { return nil }
+	cache, err := userCache()
 	if err != nil {
-		return nil, nil, err
+		if cache, err = os.MkdirTemp("", "headgate-sandbox-"); err != nil {
+			return nil, nil, err
+		}
+		remove = func() error { return os.RemoveAll(cache) }
 	}
 	engine, err := sandbox.New(ctx, sandbox.Config{CacheDir: cache})
 	if err != nil {
-		return nil, nil, errors.Join(err, os.RemoveAll(cache))
+		return nil, nil, errors.Join(err, remove())
 	}
 	return engine, func() error {
-		return errors.Join(engine.Close(context.WithoutCancel(ctx)), os.RemoveAll(cache))
+		return errors.Join(engine.Close(context.WithoutCancel(ctx)), remove())
 	}, nil
+}
+
+// userCache makes the folder for what the user's tools compile. It holds code
+// that they run, so nobody else may write there.
+func userCache() (string, error) {
+	base, err := os.UserCacheDir()
+	if err != nil {
+		return "", err
+	}
+	dir := filepath.Join(base, "headgate", "sandbox")
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return "", err
+	}
+	return dir, os.Chmod(dir, 0o700)
 }
 
 func (a *app) printCase(r *functest.Report) {
