@@ -85,7 +85,8 @@ func (a clockAdmin) Show() api.Clock {
 	}
 }
 
-// Set takes a person's word for the time.
+// Set takes a person's word for the time. Timers act on it at once.
 func (a clockAdmin) Set(ctx context.Context, now time.Time) error {
+	defer a.g.timers.Look()
 	return a.g.clock.Load().Confirm(ctx, now)
 }

@@ -279,11 +279,12 @@ func (s *Service) put(e *entry) {
 	s.mu.Lock()
 	s.timers[e.Name] = e
 	s.mu.Unlock()
-	s.look()
+	s.Look()
 }
 
-// look makes the service look at its timers now.
-func (s *Service) look() {
+// Look makes the service look at its timers now, as after a jump of the clock
+// that somebody knows of.
+func (s *Service) Look() {
 	select {
 	case s.wake <- struct{}{}:
 	default:
@@ -392,7 +393,7 @@ func (s *Service) aim(a *aiming) {
 	err := s.cfg.Store.PutTimer(ctx, row)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	defer s.look()
+	defer s.Look()
 	e.firing = false
 	if err != nil {
 		e.again = time.Now().Add(time.Second)
@@ -413,7 +414,7 @@ func (s *Service) aim(a *aiming) {
 func (s *Service) fired(f *Firing, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	defer s.look()
+	defer s.Look()
 	e := s.timers[f.Timer]
 	if e == nil {
 		return
