@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	mathrand "math/rand/v2"
 	"strconv"
 	"time"
@@ -327,6 +328,10 @@ func (c *Calls) ReadRandom(dst []byte) {
 // Metric keeps one value.
 func (c *Calls) Metric(name []byte, value float64) {
 	if c.checkName("metric", name) != 0 {
+		return
+	}
+	if math.IsNaN(value) || math.IsInf(value, 0) {
+		_ = c.refuse(abi.Invalid, "metric %s: %v is no number that can be shown", name, value)
 		return
 	}
 	if len(c.metrics) == abi.MaxMetrics {

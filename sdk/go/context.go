@@ -208,9 +208,20 @@ func found(what string, raw []byte, err error, v any) (bool, error) {
 // Set stores a value: a string or []byte as it is, anything else as JSON.
 func (c *Context) Set(key string, value any) error { return c.SetFor(key, value, 0) }
 
+// notNegative refuses a duration that the gateway would take for another.
+func notNegative(d time.Duration) error {
+	if d < 0 {
+		return fmt.Errorf("%s is no duration to wait or to last", d)
+	}
+	return nil
+}
+
 // SetFor stores a value that goes away after ttl; 0 keeps it.
 func (c *Context) SetFor(key string, value any, ttl time.Duration) error {
 	b, err := payload(value)
+	if err == nil {
+		err = notNegative(ttl)
+	}
 	if err == nil {
 		err = check(kvSet([]byte(key), b, wholeSeconds(ttl)))
 	}
@@ -261,7 +272,7 @@ type publishOptions struct {
 }
 
 // QoS sets the quality of service: 0, 1 or 2. The default is 0.
-func QoS(q byte) PublishOption { return func(o *publishOptions) { o.flags |= uint32(q) & 3 } }
+func QoS(q byte) PublishOption { return func(o *publishOptions) { o.flags |= min(uint32(q), 3) } }
 
 // Retain asks the broker to keep the message.
 func Retain() PublishOption { return func(o *publishOptions) { o.flags |= 4 } }
@@ -278,6 +289,9 @@ func (c *Context) Publish(topic string, message any, options ...PublishOption) e
 	}
 	b, err := payload(message)
 	if err == nil {
+		err = notNegative(o.expiry)
+	}
+	if err == nil {
 		err = check(publish([]byte(topic), b, o.flags, wholeSeconds(o.expiry)))
 	}
 	return wrap("publish", topic, err)
@@ -286,6 +300,9 @@ func (c *Context) Publish(topic string, message any, options ...PublishOption) e
 // Enqueue puts a message on a named durable queue.
 func (c *Context) Enqueue(queue string, message any, delay time.Duration) error {
 	b, err := payload(message)
+	if err == nil {
+		err = notNegative(delay)
+	}
 	if err == nil {
 		err = check(enqueue([]byte(queue), b, wholeSeconds(delay)))
 	}
