@@ -18,7 +18,7 @@ func TestChat(t *testing.T) {
 	example{
 		folder:  "chat",
 		devices: map[string]device{"room": {subscribe: []string{"chat/+/reply"}}},
-		callers: []string{"chat"},
+		scopes:  []string{"call:chat"},
 		secrets: map[string]map[string]string{"chat": {"service_key": "abc"}, "again": {"service_key": "abc"}},
 		config:  "fetch: {allow: [127.0.0.1/32]}\n",
 		edit: map[string]string{

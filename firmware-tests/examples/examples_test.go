@@ -30,8 +30,8 @@ type example struct {
 	// devices are MQTT clients with credentials: what they publish, and what
 	// they may hear.
 	devices map[string]device
-	// callers are the functions that a test's HTTP key may call.
-	callers []string
+	// scopes are what the key may that curl shows.
+	scopes []string
 	// secrets are set before the deploy, by function and name.
 	secrets map[string]map[string]string
 	// config is added to the gateway's configuration.
@@ -158,7 +158,7 @@ func (e example) deploy(t *testing.T, project string) *site {
 		}
 		s.passwords[name] = password
 	}
-	s.addKey(t, e.callers)
+	s.addKey(t, e.scopes)
 	for name, secrets := range e.secrets {
 		for secret, value := range secrets {
 			s.setSecret(t, name, secret, value)

@@ -15,9 +15,9 @@ import (
 
 func TestHTTPAPI(t *testing.T) {
 	example{
-		folder:  "http-api",
-		callers: []string{"hello", "items"},
-		check:   checkHTTPAPI,
+		folder: "http-api",
+		scopes: []string{"call:hello", "call:items"},
+		check:  checkHTTPAPI,
 		without: map[string]string{
 			"hello":        "GET /hello",
 			"hello-gcf":    "GET /gcf/hello",

@@ -20,7 +20,7 @@ func TestOrders(t *testing.T) {
 			"warehouse": {publish: []string{"warehouse/+/delivered"}},
 			"packer":    {subscribe: []string{"warehouse/+/pick"}},
 		},
-		callers: []string{"accept"},
+		scopes:  []string{"call:accept"},
 		secrets: map[string]map[string]string{"charge": {"payment_key": "sesame"}},
 		config:  "fetch: {allow: [127.0.0.1/32]}\n",
 		edit:    map[string]string{"http://127.0.0.1:4242": bank.url()},

@@ -50,14 +50,14 @@ func (s *site) start(t *testing.T) {
 }
 
 // addKey makes the key that curl shows.
-func (s *site) addKey(t *testing.T, callers []string) {
+func (s *site) addKey(t *testing.T, scopes []string) {
 	t.Helper()
-	if len(callers) == 0 {
+	if len(scopes) == 0 {
 		return
 	}
 	args := []string{"token", "add", "test", "--json"}
-	for _, name := range callers {
-		args = append(args, "--scope", "call:"+name)
+	for _, scope := range scopes {
+		args = append(args, "--scope", scope)
 	}
 	out, err := s.Run(t.Context(), args...)
 	if err != nil {
