@@ -4,15 +4,15 @@ package examples_test
 
 import (
 	"context"
-	"errors"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
+	"strings"
 	"testing"
 
 	"github.com/headgate-io/headgate/function"
 	"github.com/headgate-io/headgate/gateway/functest"
+	"github.com/headgate-io/headgate/internal/toolchain"
 	"github.com/headgate-io/headgate/sandbox"
 	"github.com/headgate-io/headgate/sandbox/engine/micropython"
 	"github.com/headgate-io/headgate/sdk/build"
@@ -104,25 +104,13 @@ func runProject(t *testing.T, engine *sandbox.Engine, dir string) {
 // built is the function ready to run. C needs clang, Python its engine.
 func built(t *testing.T, dir string, spec function.Spec) functest.Subject {
 	t.Helper()
-	if _, err := exec.LookPath("clang"); err != nil && spec.Language() == "c" && os.Getenv("HEADGATE_REQUIRE_TOOLCHAINS") == "" {
-		t.Skip("clang is not installed; set HEADGATE_REQUIRE_TOOLCHAINS=1 to make this a failure")
+	switch {
+	case spec.Language() == "python":
+		toolchain.NeedPython(t, micropython.Available())
+	case spec.Language() == "c", strings.HasPrefix(spec.Build, "clang "):
+		toolchain.Need(t, "clang")
 	}
-	if spec.Language() == "python" && !micropython.Available() && os.Getenv("HEADGATE_REQUIRE_TOOLCHAINS") == "" {
-		t.Skip("the Python engine is not there: make engines; set HEADGATE_REQUIRE_TOOLCHAINS=1 to make this a failure")
-	}
-	asc, err := filepath.Abs("../sdk/assemblyscript/node_modules/.bin")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Setenv("PATH", os.Getenv("PATH")+string(filepath.ListSeparator)+asc)
-	a, err := build.Build(t.Context(), build.Request{Dir: dir, Main: spec.Main, Compiler: spec.Compiler, Command: spec.Build})
-	var missing *build.MissingError
-	if errors.As(err, &missing) && os.Getenv("HEADGATE_REQUIRE_TOOLCHAINS") == "" {
-		t.Skip(missing)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
+	a := toolchain.Build(t, build.Request{Dir: dir, Main: spec.Main, Compiler: spec.Compiler, Command: spec.Build})
 	spec.Main = a.Main
 	return functest.Subject{Spec: spec, Code: a.Files}
 }
