@@ -13,7 +13,7 @@ type Effects struct {
 	Enqueues  []Enqueue
 	Invokes   []Invoke
 	// Objects are the last change of each object that is changed.
-	Objects []ObjectChange
+	Objects []ObjectChange `json:",omitempty"`
 }
 
 // Empty reports whether there is nothing to do.

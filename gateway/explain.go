@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"context"
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -92,6 +93,8 @@ func (o operator) supposed(ctx context.Context, kind trigger.Kind, q *api.Explai
 		return o.supposedTimers(q.Subject)
 	case trigger.State:
 		return o.supposedChange(ctx, q)
+	case trigger.File:
+		return o.supposedObject(ctx, q)
 	case trigger.Queue:
 		ev.Type = event.TypeQueue
 		if !g.triggers.Any(trigger.Queue, q.Subject) {
@@ -187,6 +190,39 @@ func (o operator) supposedChange(ctx context.Context, q *api.Explain) ([]trigger
 	return []trigger.Message{{Kind: trigger.State, Topic: trigger.StateSubject(ns, key), Payload: ev.Data, QoS: 1, Event: ev}}, notes, nil
 }
 
+// supposedObject is the event of an object that is put, with the data of the
+// query where there is some, else of the one that is there.
+func (o operator) supposedObject(ctx context.Context, q *api.Explain) ([]trigger.Message, []string, error) {
+	bucket, key, err := function.SplitObjectKey(q.Subject)
+	if err != nil {
+		return nil, nil, admin.Refusal(err)
+	}
+	var notes []string
+	if !o.g.objects.Has(bucket) {
+		notes = append(notes, "there is no bucket "+bucket+": the gateway's configuration declares them, under objects.buckets")
+	}
+	old, found, err := o.g.store.GetObject(ctx, bucket, key)
+	if err != nil {
+		return nil, nil, err
+	}
+	ch := function.ObjectChange{Bucket: bucket, Key: key, Object: old}
+	if len(q.Data) > 0 || !found {
+		sum := sha256.Sum256(q.Data)
+		kind, err := function.ObjectType("", key)
+		if err != nil {
+			return nil, nil, err
+		}
+		ch.Object = function.Object{Digest: function.DigestOf(sum[:]), Size: int64(len(q.Data)), Type: kind, Modified: o.g.now().UTC().Truncate(time.Millisecond)}
+		notes = append(notes, "the object is supposed, not put: functions that read it find what is there now")
+	}
+	ev, err := dispatch.ObjectEvent(&ch, old)
+	if err != nil {
+		return nil, nil, err
+	}
+	ev.ID, ev.Source, ev.Time, ev.Trust = "explained", operatorSource, o.g.now(), o.g.trust()
+	return []trigger.Message{{Kind: trigger.File, Topic: ev.Subject, Payload: ev.Data, QoS: 1, Event: ev}}, notes, nil
+}
+
 // start says what the gateway would do for one function.
 func (o operator) start(ctx context.Context, ev *event.Event, m *trigger.Match, run bool) (api.Start, error) {
 	look := o.g.dispatcher.Outlook(ev, m)
@@ -250,6 +286,9 @@ func rehearsal(r *dispatch.Rehearsal) *api.Rehearsal {
 	}
 	for _, i := range r.Effects.Invokes {
 		out.Invoke = append(out.Invoke, api.WouldInvoke(i))
+	}
+	for _, c := range r.Effects.Objects {
+		out.Objects = append(out.Objects, api.WouldPut{Bucket: c.Bucket, Key: c.Key, Delete: c.Delete, Digest: c.Object.Digest, Size: c.Object.Size, Type: c.Object.Type})
 	}
 	return out
 }

@@ -48,6 +48,9 @@ func (e *Engine) addHostModules(ctx context.Context) error {
 // hostFunction wraps a call with what holds for all of them.
 func hostFunction(call *abi.Call) api.GoFunc {
 	body := hostBodies[call.Name]
+	if body == nil {
+		body = blobCalls[call.Name]
+	}
 	return func(ctx context.Context, s []uint64) {
 		in := instanceOf(ctx)
 		in.burn(hostCallFuel)
@@ -161,8 +164,6 @@ var hostBodies = map[string]func(h hostCall, s []uint64){
 	},
 	"sensor_read": hostCall.unsupported,
 	"actuate":     hostCall.unsupported,
-	"blob_get":    hostCall.unsupported,
-	"blob_put":    hostCall.unsupported,
 	"http_fetch": func(h hostCall, s []uint64) {
 		v, e := h.in.calls.Fetch(h.in.ctx.Context, h.bytes(s[0], s[1]), int(uint32(s[3])))
 		h.in.abortIfAsked()

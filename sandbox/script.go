@@ -170,12 +170,15 @@ func (in *instance) scriptCall(op, ptr uint32) bool {
 	in.burn(hostCallFuel)
 	in.calls.Enter(call)
 	in.abortIfAsked()
-	if strings.HasPrefix(call.Name, "kv_") {
+	stored := strings.HasPrefix(call.Name, "kv_") || strings.HasPrefix(call.Name, "blob_")
+	if stored {
 		in.burn(hostStateFuel)
 	}
+	moved := in.calls.BlobMoved()
 	guest.HostCall(&in.ctx, in.ctx.Context, in.calls, op, ptr)
 	in.abortIfAsked()
-	if strings.HasPrefix(call.Name, "kv_") || call.Name == "http_fetch" {
+	in.burn((in.calls.BlobMoved() - moved) / 4)
+	if stored || call.Name == "http_fetch" {
 		in.checkTime()
 	}
 	return true

@@ -22,7 +22,7 @@ func (a *app) explainCommand() *cobra.Command {
 			"values that it saw, a field that is missing; and what would keep the function from running at once. Nothing happens.\n" +
 			"With --run the functions run, against the present state, and what they ask for is printed and thrown away.\n\n" +
 			"SUBJECT is a topic; with --kind a queue, a key as FUNCTION:KEY (DATA is its new value), a function whose timers are\n" +
-			"meant (timer), a function that failed (failure), what happens (lifecycle), or a request as 'GET /path' (http).",
+			"meant (timer), an object as BUCKET/KEY (file), a function that failed (failure), what happens (lifecycle), or a request as 'GET /path' (http).",
 		Example: "  headgate explain farm/3/moisture '{\"moisture\":27}' --run\n  headgate explain --kind state weather:today/rain 4",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			var err error
@@ -46,7 +46,7 @@ func (a *app) explainCommand() *cobra.Command {
 		},
 	}
 	f := c.Flags()
-	f.StringVar(&q.Kind, "kind", "mqtt", "mqtt, http, timer, state, queue, lifecycle or failure")
+	f.StringVar(&q.Kind, "kind", "mqtt", "mqtt, http, timer, state, queue, file, lifecycle or failure")
 	f.BoolVar(&q.Run, "run", false, "let the functions run, and throw away what they ask for")
 	f.IntVarP(&q.QoS, "qos", "q", 1, "quality of service of the message")
 	f.BoolVar(&q.Retained, "retained", false, "as a stored retained message")
@@ -145,6 +145,13 @@ func (a *app) printRehearsal(r *api.Rehearsal) {
 	}
 	for _, i := range r.Invoke {
 		line("invokes   %s %s", i.Function, payload(i.Payload))
+	}
+	for _, o := range r.Objects {
+		if o.Delete {
+			line("deletes   object %s/%s", o.Bucket, o.Key)
+			continue
+		}
+		line("puts      object %s/%s, %d bytes of %s", o.Bucket, o.Key, o.Size, o.Type)
 	}
 	if len(r.Starts) > 0 {
 		line("starts    %s", strings.Join(r.Starts, ", "))

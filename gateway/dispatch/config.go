@@ -68,6 +68,9 @@ type Listener interface {
 type Objects interface {
 	// NewStage makes a place for what one event's invocations put.
 	NewStage() Stage
+	// MaxObject is how large an object of the bucket may be, 0 where there is no
+	// such bucket.
+	MaxObject(bucket string) int64
 	// Room are the deletions that make room for changes. What it reads is part
 	// of the view's read set.
 	Room(v *store.View, changes []function.ObjectChange) ([]function.ObjectChange, error)
@@ -76,6 +79,9 @@ type Objects interface {
 // Stage holds what one event's invocations put, until it is known what becomes
 // of them. It is used by one goroutine at a time.
 type Stage interface {
+	// Put keeps data and returns its digest; Read reads content from offset on.
+	Put(data []byte) (digest string, err error)
+	Read(digest string, offset int64, p []byte) (n int, err error)
 	// Place puts on disk what the changes speak of.
 	Place(changes []function.ObjectChange) error
 	// Release lets everything go: what a row speaks of stays.

@@ -8,7 +8,55 @@ import (
 	"github.com/headgate-io/headgate/function"
 	"github.com/headgate-io/headgate/gateway/store"
 	"github.com/headgate-io/headgate/gateway/trigger"
+	"github.com/headgate-io/headgate/sandbox/host"
 )
+
+var _ host.Blobs = (*call)(nil)
+
+// MaxObject implements host.Blobs.
+func (c *call) MaxObject(bucket string) int64 { return c.task.fn.d.cfg.Objects.MaxObject(bucket) }
+
+// PutBlob implements host.Blobs.
+func (c *call) PutBlob(data []byte) (string, error) { return c.task.staged().Put(data) }
+
+// ReadBlob implements host.Blobs.
+func (c *call) ReadBlob(digest string, offset int64, p []byte) (int, error) {
+	return c.task.staged().Read(digest, offset, p)
+}
+
+// blobs is what the call offers its guest; nil where the gateway has no
+// objects.
+func (c *call) blobs() host.Blobs {
+	if c.task.fn.d.cfg.Objects == nil {
+		return nil
+	}
+	return c
+}
+
+// staged is the task's stage, made when it is first asked for. The task keeps
+// it through its reruns, until it is known what becomes of it.
+func (t *task) staged() Stage {
+	if t.stage == nil {
+		t.stage = t.fn.d.cfg.Objects.NewStage()
+	}
+	return t.stage
+}
+
+// place puts on disk what the effects speak of.
+func (t *task) place(e *function.Effects) error {
+	if t.stage == nil || len(e.Objects) == 0 {
+		return nil
+	}
+	return t.stage.Place(e.Objects)
+}
+
+// unstage lets go of what the task has put.
+func (t *task) unstage() {
+	if t.stage != nil {
+		t.stage.Release()
+		t.stage = nil
+	}
+}
 
 // ObjectData is the data of an event that tells of an object: what was put, or
 // what is gone.

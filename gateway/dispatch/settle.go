@@ -183,6 +183,7 @@ func (d *Dispatcher) settleVolatile(t *task, u *store.Unit) bool {
 		}
 	}
 	d.deliver(t)
+	t.unstage()
 	d.observe(t)
 	t.answerNow(nil)
 	f.mu.Lock()
@@ -312,6 +313,7 @@ func (d *Dispatcher) committed(t *task) {
 	}
 	d.deliver(t)
 	d.undelivered(t)
+	t.unstage()
 	for _, child := range o.started {
 		d.adopt(child)
 	}
@@ -413,6 +415,7 @@ func (f *fn) leaveFreeLocked(t *task) {
 // gone. A durable one is still on disk, or still its publisher's.
 func (d *Dispatcher) abandon(t *task, err error) {
 	t.unpart()
+	t.unstage()
 	t.putCall()
 	t.fn.drop(t)
 	t.answerNow(err)

@@ -48,7 +48,9 @@ type task struct {
 	row    store.QueueRow
 	stored atomic.Bool
 
-	call      *call
+	call *call
+	// stage holds what its invocations have put; nil is nothing.
+	stage     Stage
 	version   *version
 	out       *outcome // from its first attempt on
 	rerun     bool     // parked because of a conflict

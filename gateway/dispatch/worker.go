@@ -16,6 +16,7 @@ import (
 type call struct {
 	host.Calls
 	view *store.View
+	task *task
 	// listener is nil for an invocation that nobody records.
 	listener Listener
 }
@@ -121,11 +122,12 @@ func (w *worker) run(t *task) {
 			t.call = c
 		}
 		c.view.Reset()
+		c.task = t
 		if c.listener = nil; f.d.cfg.Recorder != nil {
 			c.listener = f.d.cfg.Recorder.Listener(f.name, v.Version)
 		}
 		c.Reset(v.Grant, host.Invocation{
-			Input: t.ev.Data, Meta: t, State: c.state(), Now: f.d.cfg.Now, Recorded: c.listener != nil,
+			Input: t.ev.Data, Meta: t, State: c.state(), Blobs: c.blobs(), Now: f.d.cfg.Now, Recorded: c.listener != nil,
 		})
 	} else {
 		c.view.Reset()
@@ -216,7 +218,7 @@ func (t *task) putCall() {
 	if c == nil {
 		return
 	}
-	t.call = nil
+	t.call, c.task = nil, nil
 	c.view.Reset()
 	c.ForgetFetched()
 	f := t.fn
@@ -237,7 +239,11 @@ func (f *fn) decide(t *task) {
 		o.logs = append([]function.LogLine(nil), c.Logs()...)
 	}
 	if o.result.Outcome == function.OK {
-		if err := f.route(t, c.Effects()); err != nil {
+		err := t.place(c.Effects())
+		if err == nil {
+			err = f.route(t, c.Effects())
+		}
+		if err != nil {
 			o.result.Outcome, o.result.Error = function.Failed, err.Error()
 		}
 	}

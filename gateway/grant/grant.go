@@ -22,7 +22,7 @@ func New(spec *function.Spec) (*host.Grant, error) {
 	if err := Check(spec); err != nil {
 		return nil, fmt.Errorf("function %s: %w", spec.Name, err)
 	}
-	return host.NewGrant(spec.Name, spec.Permissions, spec.Limits, config, topics(spec.Permissions.Publish)), nil
+	return host.NewGrant(spec.Name, spec.Permissions, spec.Limits, config, topics(spec.Permissions.Publish)).WithObjects(newObjects(&spec.Permissions.Objects)), nil
 }
 
 // FieldError is a fault in one field of a function.
@@ -50,6 +50,7 @@ func Check(spec *function.Spec) error {
 			add(fmt.Errorf("%q: topics that start with $ are the broker's own", f), "permissions", "publish", i)
 		}
 	}
+	checkObjects(spec, add)
 	if to := spec.OnFailure.Topic; to != "" {
 		if err := topics(spec.Permissions.Publish).MayPublish(to); err != nil {
 			add(err, "on_failure", "topic")

@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 
 	"github.com/headgate-io/headgate/function"
@@ -56,12 +57,24 @@ func (b *blobs) stage(data []byte) (path string, err error) {
 	return f.Name(), nil
 }
 
-// Open opens content for reading, placed or not.
-func (s *Stage) Open(digest string) (*os.File, error) {
+func (s *Stage) open(digest string) (*os.File, error) {
 	if path := s.files[digest]; path != "" {
 		return os.Open(path)
 	}
 	return s.b.open(digest)
+}
+
+// Read reads content from offset on, placed or not.
+func (s *Stage) Read(digest string, offset int64, p []byte) (n int, err error) {
+	f, err := s.open(digest)
+	if err != nil {
+		return 0, err
+	}
+	n, err = f.ReadAt(p, offset)
+	if errors.Is(err, io.EOF) {
+		err = nil
+	}
+	return n, errors.Join(err, f.Close())
 }
 
 // Place puts on the disk what the changes speak of.

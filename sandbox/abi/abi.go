@@ -51,6 +51,7 @@ var (
 	six    = []Type{I32, I32, I32, I32, I32, I32}
 	long   = []Type{I64}
 	metric = []Type{I32, I32, F64}
+	ranged = []Type{I32, I32, I64, I32, I32}
 )
 
 // Calls is every host call of version 1. Pointers and lengths are unsigned
@@ -82,6 +83,11 @@ var Calls = [...]Call{
 	{"blob_get", four, one, false},
 	{"blob_put", four, one, false},
 	{"http_fetch", four, one, false},
+	{"blob_put_typed", six, one, false},
+	{"blob_stat", four, one, false},
+	{"blob_read", ranged, one, false},
+	{"blob_delete", two, one, false},
+	{"blob_list", five, one, false},
 }
 
 // Flags of publish.

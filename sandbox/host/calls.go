@@ -27,6 +27,8 @@ type Invocation struct {
 	Meta  Meta
 	// State is the function's view of stored keys; nil has none.
 	State State
+	// Blobs holds the bytes of objects; nil has none.
+	Blobs Blobs
 	// Now is the wall clock; nil is time.Now.
 	Now func() time.Time
 	// Random seeds the invocation's random; nil is crypto/rand.
@@ -71,6 +73,8 @@ type Calls struct {
 
 	effects     function.Effects
 	effectBytes int
+	objectBytes int64
+	blobMoved   int64
 	written     map[stateKey]int // index into effects.Writes, once there are many
 	cursors     []string
 	page        []byte
@@ -108,12 +112,15 @@ type journal struct {
 	slept  time.Duration
 	// remaining is kept of invocations that are recorded.
 	remaining []int64
+	blobs     []HeardBlob
+	blobBytes int
 }
 
 // Reset prepares c for a new invocation.
 func (c *Calls) Reset(g *Grant, in Invocation) {
 	c.grant, c.in, c.init = g, in, false
 	c.journal.now, c.journal.seeded, c.journal.remaining = time.Time{}, false, nil
+	c.journal.blobs, c.journal.blobBytes = nil, 0
 	c.logs = c.logs[:0]
 	c.deadline = time.Time{}
 	c.forgetSecrets()
@@ -143,7 +150,8 @@ func (c *Calls) restart() {
 	c.effects.Publishes = c.effects.Publishes[:0]
 	c.effects.Enqueues = c.effects.Enqueues[:0]
 	c.effects.Invokes = c.effects.Invokes[:0]
-	c.effectBytes = 0
+	c.effects.Objects = c.effects.Objects[:0]
+	c.effectBytes, c.objectBytes, c.blobMoved = 0, 0, 0
 	c.log = logBudget{left: int(c.grant.limits.LogBytes)}
 	clear(c.written)
 	c.cursors = c.cursors[:0]

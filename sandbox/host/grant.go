@@ -20,6 +20,8 @@ type Grant struct {
 	perms  function.Permissions
 	config map[string][]byte
 	topics TopicPolicy
+	// objects decides about objects; nil allows none.
+	objects ObjectPolicy
 
 	secretNames []string
 	secrets     Secrets

@@ -17,6 +17,8 @@ type Heard struct {
 	// http_fetch; of invocations that are Recorded.
 	Remaining []int64
 	Fetches   []HeardFetch
+	// Blobs are the bytes of objects that were read, of all runs.
+	Blobs []HeardBlob
 }
 
 // HeardFetch is one call of http_fetch.
@@ -25,6 +27,33 @@ type HeardFetch struct {
 	Answer  []byte
 	Errno   abi.Errno
 	Reason  string
+}
+
+// HeardBlob are bytes of an object's content from Offset on. A Digest with no
+// Data was read beyond what is kept.
+type HeardBlob struct {
+	Digest string
+	Offset int64
+	Data   []byte
+}
+
+// MaxHeardBlobs bounds the bytes of objects that are kept of one invocation.
+const MaxHeardBlobs = 1 << 20
+
+// heardBlob keeps what was read of an object, once.
+func (c *Calls) heardBlob(digest string, offset int64, data []byte) {
+	j := &c.journal
+	for i := range j.blobs {
+		if b := &j.blobs[i]; b.Digest == digest && b.Offset == offset && len(b.Data) >= len(data) {
+			return
+		}
+	}
+	b := HeardBlob{Digest: digest, Offset: offset}
+	if j.blobBytes+len(data) <= MaxHeardBlobs {
+		b.Data = append([]byte{}, data...)
+		j.blobBytes += len(data)
+	}
+	j.blobs = append(j.blobs, b)
 }
 
 // maxRemaining bounds the answers that are kept.
@@ -39,6 +68,7 @@ func (c *Calls) Heard() Heard {
 	if !c.in.Recorded {
 		return h
 	}
+	h.Blobs = c.journal.blobs
 	for i := range c.fetches.journal[:c.fetches.made] {
 		f := &c.fetches.journal[i]
 		h.Fetches = append(h.Fetches, HeardFetch{Request: f.raw, Answer: f.answer, Errno: f.errno, Reason: f.reason})

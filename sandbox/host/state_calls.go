@@ -2,7 +2,6 @@ package host
 
 import (
 	"bytes"
-	"encoding/binary"
 	"errors"
 	"slices"
 	"strings"
@@ -213,20 +212,7 @@ func (c *Calls) KVList(rawPrefix []byte, cursor uint32) ([]byte, abi.Errno) {
 		c.stateFailed("kv_list", err)
 		return nil, abi.Unavailable
 	}
-	next := uint32(0)
-	if more {
-		next = c.cursorFor(keys[len(keys)-1])
-		if next == 0 {
-			return nil, c.refuse(abi.Limit, "kv_list: more than %d pages in one invocation", abi.MaxListCursors)
-		}
-	}
-	page := binary.LittleEndian.AppendUint32(c.page[:0], next)
-	for _, k := range keys {
-		page = binary.LittleEndian.AppendUint32(page, uint32(len(k)))
-		page = append(page, k...)
-	}
-	c.page = page
-	return page, 0
+	return c.listPage("kv_list", keys, more)
 }
 
 // cursorFor returns the cursor behind key; asking again for the same page
@@ -251,6 +237,15 @@ func (c *Calls) listMerged(ns, prefix, after string) (keys []string, more bool, 
 			own = append(own, w.Key)
 		}
 	}
+	return c.mergeKeys(ns, prefix, after, own, func(key string) (there, changed bool) {
+		i, changed := c.pendingWrite(ns, key)
+		return changed && !c.effects.Writes[i].Delete, changed
+	})
+}
+
+// mergeKeys merges stored keys with those that the invocation writes. change
+// says whether it changes a key, and whether that is there then.
+func (c *Calls) mergeKeys(ns, prefix, after string, own []string, change func(key string) (there, changed bool)) (keys []string, more bool, err error) {
 	slices.Sort(own)
 	from, moreStored := after, true
 	for moreStored {
@@ -264,8 +259,8 @@ func (c *Calls) listMerged(ns, prefix, after string) (keys []string, more bool, 
 			for len(own) > 0 && own[0] < k {
 				keys, own = append(keys, own[0]), own[1:]
 			}
-			if i, ok := c.pendingWrite(ns, k); ok {
-				if c.effects.Writes[i].Delete {
+			if there, changed := change(k); changed {
+				if !there {
 					continue
 				}
 				own = own[1:] // the same key, not listed twice

@@ -74,6 +74,11 @@ HG_IMPORT(metric) void hg_raw_metric(const void *n, uint32_t nn, double value);
 HG_IMPORT(blob_get) int32_t hg_raw_blob_get(const void *k, uint32_t kn, void *dst, uint32_t cap);
 HG_IMPORT(blob_put) int32_t hg_raw_blob_put(const void *k, uint32_t kn, const void *p, uint32_t pn);
 HG_IMPORT(http_fetch) int32_t hg_raw_http_fetch(const void *req, uint32_t rn, void *dst, uint32_t cap);
+HG_IMPORT(blob_put_typed) int32_t hg_raw_blob_put_typed(const void *k, uint32_t kn, const void *t, uint32_t tn, const void *p, uint32_t pn);
+HG_IMPORT(blob_stat) int32_t hg_raw_blob_stat(const void *k, uint32_t kn, void *dst, uint32_t cap);
+HG_IMPORT(blob_read) int32_t hg_raw_blob_read(const void *k, uint32_t kn, int64_t offset, void *dst, uint32_t cap);
+HG_IMPORT(blob_delete) int32_t hg_raw_blob_delete(const void *k, uint32_t kn);
+HG_IMPORT(blob_list) int32_t hg_raw_blob_list(const void *prefix, uint32_t pn, uint32_t cursor, void *dst, uint32_t cap);
 
 static inline uint32_t hg_len(const char *s) {
   uint32_t n = 0;
@@ -151,6 +156,26 @@ static inline int hg_next(hg_keys *k, const char **key, uint32_t *len) {
   *len = n;
   k->at += 4 + n;
   return 1;
+}
+
+/* Objects are named bucket/key. hg_object_get copies one that fits into cap and
+ * returns its full length; of one that does not fit nothing is copied.
+ * hg_object_read copies what it has from an offset on, and returns how much
+ * that was, 0 at its end. hg_object_stat gives {"digest","size","type",
+ * "modified"}; hg_json_number finds the size. A type of "" is that of the key's
+ * ending. hg_object_list walks over the keys of a bucket, as hg_kv_list does:
+ * hg_object_list("camera/front/", cursor, page, sizeof page). */
+static inline int32_t hg_object_get(const char *name, void *dst, size_t cap) { return hg_raw_blob_get(name, hg_len(name), dst, (uint32_t)cap); }
+static inline int32_t hg_object_read(const char *name, uint64_t offset, void *dst, size_t cap) {
+  return hg_raw_blob_read(name, hg_len(name), (int64_t)offset, dst, (uint32_t)cap);
+}
+static inline int32_t hg_object_stat(const char *name, void *dst, size_t cap) { return hg_raw_blob_stat(name, hg_len(name), dst, (uint32_t)cap); }
+static inline int32_t hg_object_put(const char *name, const char *type, const void *p, size_t n) {
+  return hg_raw_blob_put_typed(name, hg_len(name), type, hg_len(type), p, (uint32_t)n);
+}
+static inline int32_t hg_object_delete(const char *name) { return hg_raw_blob_delete(name, hg_len(name)); }
+static inline int32_t hg_object_list(const char *prefix, uint32_t cursor, void *dst, size_t cap) {
+  return hg_raw_blob_list(prefix, hg_len(prefix), cursor, dst, (uint32_t)cap);
 }
 
 /* hg_json_number finds "key": number in a flat JSON object. It is enough for

@@ -96,6 +96,24 @@ func hostMetric(k unsafe.Pointer, kn uint32, v float64)
 //go:wasmimport headgate_v1 http_fetch
 func hostFetch(req unsafe.Pointer, rn uint32, dst unsafe.Pointer, n uint32) int32
 
+//go:wasmimport headgate_v1 blob_get
+func hostBlobGet(k unsafe.Pointer, kn uint32, dst unsafe.Pointer, n uint32) int32
+
+//go:wasmimport headgate_v1 blob_put_typed
+func hostBlobPut(k unsafe.Pointer, kn uint32, t unsafe.Pointer, tn uint32, p unsafe.Pointer, pn uint32) int32
+
+//go:wasmimport headgate_v1 blob_stat
+func hostBlobStat(k unsafe.Pointer, kn uint32, dst unsafe.Pointer, n uint32) int32
+
+//go:wasmimport headgate_v1 blob_read
+func hostBlobRead(k unsafe.Pointer, kn uint32, offset int64, dst unsafe.Pointer, n uint32) int32
+
+//go:wasmimport headgate_v1 blob_delete
+func hostBlobDelete(k unsafe.Pointer, kn uint32) int32
+
+//go:wasmimport headgate_v1 blob_list
+func hostBlobList(p unsafe.Pointer, pn, cursor uint32, dst unsafe.Pointer, n uint32) int32
+
 func inputLen() int32              { return hostInputLen() }
 func inputRead(dst []byte) int32   { return hostInputRead(ptr(dst), size(dst)) }
 func output(b []byte)              { hostOutput(ptr(b), size(b)) }
@@ -131,3 +149,18 @@ func enqueue(q, p []byte, delay uint32) int32 {
 func invoke(f, p []byte) int32            { return hostInvoke(ptr(f), size(f), ptr(p), size(p)) }
 func httpFetch(req, dst []byte) int32     { return hostFetch(ptr(req), size(req), ptr(dst), size(dst)) }
 func metricValue(k []byte, value float64) { hostMetric(ptr(k), size(k), value) }
+
+func blobGet(k, dst []byte) int32  { return hostBlobGet(ptr(k), size(k), ptr(dst), size(dst)) }
+func blobStat(k, dst []byte) int32 { return hostBlobStat(ptr(k), size(k), ptr(dst), size(dst)) }
+func blobDelete(k []byte) int32    { return hostBlobDelete(ptr(k), size(k)) }
+func blobPut(k, t, b []byte) int32 {
+	return hostBlobPut(ptr(k), size(k), ptr(t), size(t), ptr(b), size(b))
+}
+
+func blobRead(k []byte, offset int64, dst []byte) int32 {
+	return hostBlobRead(ptr(k), size(k), offset, ptr(dst), size(dst))
+}
+
+func blobList(p []byte, cursor uint32, dst []byte) int32 {
+	return hostBlobList(ptr(p), size(p), cursor, ptr(dst), size(dst))
+}

@@ -5,9 +5,11 @@ package headgate
 import (
 	"bytes"
 	"crypto/rand"
+	"crypto/sha256"
 	"encoding/binary"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -24,6 +26,8 @@ type Test struct {
 	// Secrets are those that the manifest declares and that are set.
 	Secrets map[string][]byte
 	State   map[string][]byte
+	// Objects are the objects that there are, by bucket/key.
+	Objects map[string][]byte
 	// Fetch answers the handler's requests; without it they fail with
 	// ErrUnavailable. An Errno that it returns is what the handler hears.
 	Fetch func(Request) (*Response, error)
@@ -46,11 +50,13 @@ type Outcome struct {
 	Output     []byte
 	OutputMeta map[string]string
 	State      map[string][]byte
-	Published  []Message
-	Enqueued   []Message
-	Invoked    []Message
-	Logs       []string
-	Metrics    map[string]float64
+	// Objects are those that there are then, by bucket/key.
+	Objects   map[string][]byte
+	Published []Message
+	Enqueued  []Message
+	Invoked   []Message
+	Logs      []string
+	Metrics   map[string]float64
 	// Fetched are the requests that the handler sent; bodies are []byte.
 	Fetched []Request
 }
@@ -66,15 +72,19 @@ type memoryHost struct {
 	out  Outcome
 	// answer waits for a handler whose room was too small.
 	asked, answer []byte
+	types         map[string]string // of objects
 }
 
 // Run gives t to f and returns what it did. Nothing is limited or denied.
 func Run(f func(*Context) error, t Test) Outcome {
 	running.Lock()
 	defer running.Unlock()
-	host = &memoryHost{test: t, out: Outcome{OutputMeta: map[string]string{}, State: maps.Clone(t.State), Metrics: map[string]float64{}}}
+	host = &memoryHost{test: t, types: map[string]string{}, out: Outcome{OutputMeta: map[string]string{}, State: maps.Clone(t.State), Objects: maps.Clone(t.Objects), Metrics: map[string]float64{}}}
 	if host.out.State == nil {
 		host.out.State = map[string][]byte{}
+	}
+	if host.out.Objects == nil {
+		host.out.Objects = map[string][]byte{}
 	}
 	host.out.Err = f(&Context{})
 	return host.out
@@ -147,15 +157,70 @@ func kvDel(k []byte) int32 {
 	return 0
 }
 
-func kvList(p []byte, _ uint32, dst []byte) int32 {
+func kvList(p []byte, _ uint32, dst []byte) int32 { return givePage(dst, host.out.State, string(p), 0) }
+
+// givePage gives the keys that start with prefix, without their first cut bytes.
+func givePage(dst []byte, all map[string][]byte, prefix string, cut int) int32 {
 	page := make([]byte, 4)
-	for _, k := range slices.Sorted(maps.Keys(host.out.State)) {
-		if strings.HasPrefix(k, string(p)) {
-			page = binary.LittleEndian.AppendUint32(page, uint32(len(k)))
-			page = append(page, k...)
+	for _, k := range slices.Sorted(maps.Keys(all)) {
+		if strings.HasPrefix(k, prefix) {
+			page = binary.LittleEndian.AppendUint32(page, uint32(len(k)-cut))
+			page = append(page, k[cut:]...)
 		}
 	}
 	return give(dst, page)
+}
+
+func blobGet(k, dst []byte) int32 {
+	v, ok := host.out.Objects[string(k)]
+	if !ok {
+		return int32(ErrNotFound)
+	}
+	return give(dst, v)
+}
+
+func blobStat(k, dst []byte) int32 {
+	v, ok := host.out.Objects[string(k)]
+	if !ok {
+		return int32(ErrNotFound)
+	}
+	about, _ := json.Marshal(Object{ // it has a form in JSON
+		Digest: fmt.Sprintf("sha256:%x", sha256.Sum256(v)), Size: int64(len(v)), Type: host.types[string(k)], Modified: time.UnixMilli(nowMillis()).UTC(),
+	})
+	return give(dst, about)
+}
+
+func blobRead(k []byte, offset int64, dst []byte) int32 {
+	v, ok := host.out.Objects[string(k)]
+	if !ok {
+		return int32(ErrNotFound)
+	}
+	if offset < 0 || offset >= int64(len(v)) {
+		return 0
+	}
+	return int32(copy(dst, v[offset:]))
+}
+
+func blobPut(k, t, b []byte) int32 {
+	bucket, key, _ := strings.Cut(string(k), "/")
+	if bucket == "" || key == "" {
+		return int32(ErrInvalid)
+	}
+	kind := string(t)
+	if kind == "" {
+		kind = "application/octet-stream"
+	}
+	host.out.Objects[string(k)], host.types[string(k)] = bytes.Clone(b), kind
+	return 0
+}
+
+func blobDelete(k []byte) int32 {
+	delete(host.out.Objects, string(k))
+	return 0
+}
+
+func blobList(p []byte, _ uint32, dst []byte) int32 {
+	return givePage(dst, host.out.Objects, string(p), bytes.IndexByte(p, '/')+1)
 }
 
 func publish(t, p []byte, flags, expiry uint32) int32 {

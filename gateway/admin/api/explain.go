@@ -4,11 +4,11 @@ import "time"
 
 // Explain asks what would become of an event.
 type Explain struct {
-	// Kind is mqtt (the default), http, timer, state, queue, lifecycle or
-	// failure.
+	// Kind is mqtt (the default), http, timer, state, queue, file, lifecycle
+	// or failure.
 	Kind string `json:"kind,omitempty"`
 	// Subject is the topic; METHOD /path; the function whose timers are meant;
-	// function:key; the queue; the name of what happens; or the function that
+	// function:key; the queue; bucket/key; the name of what happens; or the function that
 	// failed.
 	Subject string `json:"subject" minLength:"1" maxLength:"65535"`
 	// Data is the event's; for a key its new value.
@@ -72,6 +72,7 @@ type Rehearsal struct {
 	Publish []WouldSend   `json:"publish,omitempty"`
 	Enqueue []WouldQueue  `json:"enqueue,omitempty"`
 	Invoke  []WouldInvoke `json:"invoke,omitempty"`
+	Objects []WouldPut    `json:"objects,omitempty"`
 	// Starts are the functions that all this would start.
 	Starts []string `json:"starts,omitempty"`
 }
@@ -104,4 +105,14 @@ type WouldQueue struct {
 type WouldInvoke struct {
 	Function string `json:"function"`
 	Payload  []byte `json:"payload,omitempty" doc:"base64"`
+}
+
+// WouldPut is an object that a rehearsed function would put or delete.
+type WouldPut struct {
+	Bucket string `json:"bucket"`
+	Key    string `json:"key"`
+	Delete bool   `json:"delete,omitempty"`
+	Digest string `json:"digest,omitempty"`
+	Size   int64  `json:"size,omitempty"`
+	Type   string `json:"type,omitempty"`
 }

@@ -80,6 +80,8 @@ func (g *Guest) load(c *Call, stack []uint64, args []uint32) {
 			push(uint64(v.a))
 		case n < len(c.Params) && c.Params[n] == api.ValueTypeF64:
 			push(math.Float64bits(v.float()))
+		case n < len(c.Params) && c.Params[n] == api.ValueTypeI64:
+			push(uint64(int64(v.float())))
 		case v.kind == fromFloat:
 			push(uint64(uint32(int64(v.float()))))
 		case v.kind == fromInt || v.kind == fromBool:

@@ -15,6 +15,7 @@ const call = {
   invoke: 1013, metric: 1014, output: 1015, outputMeta: 1016, error: 1017,
   secret: 1018, sensor: 1019, actuate: 1020, fetch: 1021,
   encode: 1022, decode: 1023,
+  objectGet: 1024, objectRead: 1025, objectPut: 1026, objectStat: 1027, objectDelete: 1028, objectList: 1029,
 };
 
 class HeadgateError extends Error {
@@ -110,6 +111,55 @@ const state = Object.freeze({
   },
 });
 
+const named = (bucket, key, what) => `${name(bucket, `${what}: the bucket`)}/${name(key, `${what}: the key`)}`;
+
+// StoredObject is what a bucket has under a key.
+class StoredObject {
+  #content;
+  constructor(about, content) {
+    Object.assign(this, JSON.parse(about));
+    this.#content = content;
+  }
+  bytes() { return this.#content; }
+  text() {
+    host(call.decode, this.#content);
+    return args[0];
+  }
+  json() { return JSON.parse(this.text()); }
+}
+
+const objects = Object.freeze({
+  get(bucket, key) {
+    if (host(call.objectGet, named(bucket, key, "objects.get")) < 0) return undefined;
+    if (args[0] === undefined) throw new RangeError(`objects.get: ${bucket}/${key} does not fit into the function's memory: use objects.read, or raise limits.memory`);
+    return new StoredObject(args[1], args[0]);
+  },
+  stat(bucket, key) {
+    return host(call.objectStat, named(bucket, key, "objects.stat")) < 0 ? undefined : JSON.parse(args[0]);
+  },
+  read(bucket, key, offset, length) {
+    return host(call.objectRead, named(bucket, key, "objects.read"), undefined, offset, length) < 0 ? undefined : args[0];
+  },
+  put(bucket, key, body, options) {
+    const what = named(bucket, key, "objects.put");
+    if (body === undefined) throw new TypeError("objects.put: the body is undefined; use objects.delete");
+    const plain = typeof body === "string" || body instanceof ArrayBuffer || ArrayBuffer.isView(body);
+    host(call.objectPut, `${what}\0${options?.type ?? (plain ? "" : "application/json")}`, encode(body));
+  },
+  delete(bucket, key) {
+    host(call.objectDelete, named(bucket, key, "objects.delete"));
+  },
+  list(bucket, prefix = "") {
+    const keys = [];
+    let cursor = 0;
+    do {
+      cursor = host(call.objectList, named(bucket, prefix, "objects.list"), undefined, cursor);
+      for (const k of JSON.parse(args[0])) keys.push(k);
+    } while (cursor > 0);
+    return keys;
+  },
+});
+
 function publish(topic, payload, options) {
   const qos = options?.qos ?? 0;
   if (qos !== 0 && qos !== 1 && qos !== 2) throw new TypeError(`publish: qos ${qos} is not 0, 1 or 2`);
@@ -159,7 +209,7 @@ const deepFreeze = (v) => {
 };
 
 const context = {
-  state, publish, enqueue, invoke, log, metric,
+  state, objects, publish, enqueue, invoke, log, metric,
   now: () => Date.now(),
   actuate: later(call.actuate, "actuate"),
   secret,

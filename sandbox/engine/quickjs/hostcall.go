@@ -40,6 +40,12 @@ const (
 	opFetch
 	opEncode
 	opDecode
+	opObjectGet
+	opObjectRead
+	opObjectPut
+	opObjectStat
+	opObjectDelete
+	opObjectList
 	opEnd
 )
 
@@ -48,7 +54,8 @@ func Call(op uint32) (*abi.Call, bool) {
 	names := [...]string{
 		"input_read", "meta", "log", "now_ms", "random", "config", "kv_get", "kv_set", "kv_del", "kv_list",
 		"publish", "enqueue", "invoke", "metric", "output", "output_meta", "error",
-		"secret", "sensor_read", "actuate", "http_fetch",
+		"secret", "sensor_read", "actuate", "http_fetch", "", "",
+		"blob_get", "blob_read", "blob_put_typed", "blob_stat", "blob_delete", "blob_list",
 	}
 	if op == opEncode || op == opDecode {
 		return &textCall, true
@@ -131,7 +138,7 @@ func (b *border) serve(op uint32) abi.Errno {
 	case opDel:
 		return c.KVDel(b.arg(0))
 	case opList:
-		return b.list()
+		return b.list(c.KVList)
 	case opPublish:
 		return c.Publish(b.arg(0), b.arg(1), uint32(b.number(0)), b.seconds(1))
 	case opEnqueue:
@@ -158,6 +165,8 @@ func (b *border) serve(op uint32) abi.Errno {
 		b.set(0, b.arg(0), (*Guest).newBytes)
 	case opDecode:
 		return b.decode()
+	case opObjectGet, opObjectRead, opObjectPut, opObjectStat, opObjectDelete, opObjectList:
+		return b.object(op)
 	default:
 		call, _ := Call(op)
 		return c.Unsupported(call, b.arg(0))
@@ -243,8 +252,8 @@ func (b *border) random() {
 	g.nestedCall(b.ctx, g.nested.freeValue, c, v)
 }
 
-func (b *border) list() abi.Errno {
-	page, e := b.calls.KVList(b.arg(0), uint32(b.number(0)))
+func (b *border) list(list func([]byte, uint32) ([]byte, abi.Errno)) abi.Errno {
+	page, e := list(b.arg(0), uint32(b.number(0)))
 	if e != 0 {
 		return e
 	}

@@ -21,4 +21,10 @@
 @external("headgate_v1", "sensor_read") export declare function sensor_read(n: usize, nl: i32, dst: usize, cap: i32): i32;
 @external("headgate_v1", "actuate") export declare function actuate(n: usize, nl: i32, v: usize, vl: i32, lease_ms: u32): i32;
 @external("headgate_v1", "metric") export declare function metric(n: usize, nl: i32, value: f64): void;
+@external("headgate_v1", "blob_get") export declare function blob_get(k: usize, kl: i32, dst: usize, cap: i32): i32;
+@external("headgate_v1", "blob_put_typed") export declare function blob_put_typed(k: usize, kl: i32, t: usize, tl: i32, p: usize, pl: i32): i32;
+@external("headgate_v1", "blob_stat") export declare function blob_stat(k: usize, kl: i32, dst: usize, cap: i32): i32;
+@external("headgate_v1", "blob_read") export declare function blob_read(k: usize, kl: i32, offset: i64, dst: usize, cap: i32): i32;
+@external("headgate_v1", "blob_delete") export declare function blob_delete(k: usize, kl: i32): i32;
+@external("headgate_v1", "blob_list") export declare function blob_list(p: usize, pl: i32, cursor: u32, dst: usize, cap: i32): i32;
 @external("headgate_v1", "http_fetch") export declare function http_fetch(r: usize, rl: i32, dst: usize, cap: i32): i32;

@@ -112,6 +112,17 @@ export class Response {
   get json(): Json | null { return Json.parse(this.text); }
 }
 
+// page adds the keys of a listing and returns where it goes on.
+function page(room: ArrayBuffer, n: i32, keys: string[]): u32 {
+  if (n < 4) return 0;
+  for (let i = 4; i + 4 <= n;) {
+    const length = load<i32>(at(room) + i);
+    keys.push(String.UTF8.decodeUnsafe(at(room) + i + 4, length));
+    i += 4 + length;
+  }
+  return load<u32>(at(room));
+}
+
 /** What a handler may do. All of it happens when the handler has succeeded, or nothing. */
 export class Context {
   /** Fails the event. */
@@ -165,13 +176,62 @@ export class Context {
         room = new ArrayBuffer(n);
         n = abi.kv_list(at(p), p.byteLength, cursor, at(room), n);
       }
-      if (n < 4) break;
-      cursor = load<u32>(at(room));
-      for (let i = 4; i + 4 <= n;) {
-        const length = load<i32>(at(room) + i);
-        keys.push(String.UTF8.decodeUnsafe(at(room) + i + 4, length));
-        i += 4 + length;
+      cursor = page(room, n, keys);
+    } while (cursor > 0);
+    return keys;
+  }
+
+  /** An object's bytes; null with errno when they cannot be had. */
+  getObject(bucket: string, key: string): ArrayBuffer | null {
+    const k = bytes(bucket + "/" + key);
+    let room = new ArrayBuffer(ROOM);
+    let n = abi.blob_get(at(k), k.byteLength, at(room), ROOM);
+    if (n > ROOM) {
+      room = new ArrayBuffer(n);
+      n = abi.blob_get(at(k), k.byteLength, at(room), n);
+    }
+    return sized(room, n);
+  }
+
+  /** What a bucket has under a key: digest, size, type and modified; null with errno when there is none. */
+  statObject(bucket: string, key: string): Json | null {
+    const k = bytes(bucket + "/" + key);
+    const room = new ArrayBuffer(1024);
+    const v = text(sized(room, abi.blob_stat(at(k), k.byteLength, at(room), 1024)));
+    return v === null ? null : Json.parse(v);
+  }
+
+  /** Up to length bytes of an object from offset on; null with errno when they cannot be had. */
+  readObject(bucket: string, key: string, offset: i64, length: i32): ArrayBuffer | null {
+    const k = bytes(bucket + "/" + key);
+    const room = new ArrayBuffer(length);
+    return sized(room, abi.blob_read(at(k), k.byteLength, offset, at(room), length));
+  }
+
+  /** Puts an object; an empty type is that of the key's ending. */
+  putObject(bucket: string, key: string, data: ArrayBuffer, type: string = ""): i32 {
+    const k = bytes(bucket + "/" + key), t = bytes(type);
+    return abi.blob_put_typed(at(k), k.byteLength, at(t), t.byteLength, at(data), data.byteLength);
+  }
+
+  deleteObject(bucket: string, key: string): i32 {
+    const k = bytes(bucket + "/" + key);
+    return abi.blob_delete(at(k), k.byteLength);
+  }
+
+  /** The keys of a bucket that start with prefix, in order. */
+  listObjects(bucket: string, prefix: string = ""): string[] {
+    const p = bytes(bucket + "/" + prefix);
+    const keys: string[] = [];
+    let cursor: u32 = 0;
+    do {
+      let room = new ArrayBuffer(4096);
+      let n = abi.blob_list(at(p), p.byteLength, cursor, at(room), 4096);
+      if (n > 4096) {
+        room = new ArrayBuffer(n);
+        n = abi.blob_list(at(p), p.byteLength, cursor, at(room), n);
       }
+      cursor = page(room, n, keys);
     } while (cursor > 0);
     return keys;
   }

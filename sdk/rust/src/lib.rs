@@ -329,6 +329,39 @@ impl Context {
         host::kv_list(prefix)
     }
 
+    /// An object's bytes; `None` when there is none.
+    pub fn get_object(&self, bucket: &str, key: &str) -> Result<Option<Vec<u8>>> {
+        host::blob_get(&format!("{bucket}/{key}"))
+    }
+
+    /// What a bucket has under a key: digest, size, type and modified.
+    pub fn stat_object(&self, bucket: &str, key: &str) -> Result<Option<Json>> {
+        match host::blob_stat(&format!("{bucket}/{key}"))? {
+            None => Ok(None),
+            Some(raw) => Ok(Some(Json::parse(std::str::from_utf8(&raw)?)?)),
+        }
+    }
+
+    /// Fills dst with an object's bytes from offset on; returns how many, 0 at its end.
+    pub fn read_object(&self, bucket: &str, key: &str, offset: u64, dst: &mut [u8]) -> Result<usize> {
+        host::blob_read(&format!("{bucket}/{key}"), offset, dst)
+    }
+
+    /// Puts an object; an empty media type is that of the key's ending. It is
+    /// there, and starts functions, when the handler has succeeded.
+    pub fn put_object(&self, bucket: &str, key: &str, data: impl Payload, media_type: &str) -> Result<()> {
+        host::blob_put(&format!("{bucket}/{key}"), media_type, &data.bytes())
+    }
+
+    pub fn delete_object(&self, bucket: &str, key: &str) -> Result<()> {
+        host::blob_delete(&format!("{bucket}/{key}"))
+    }
+
+    /// The keys of a bucket that start with prefix, in order.
+    pub fn list_objects(&self, bucket: &str, prefix: &str) -> Result<Vec<String>> {
+        host::blob_list(&format!("{bucket}/{prefix}"))
+    }
+
     pub fn publish(&self, topic: &str, payload: impl Payload) -> Result<()> {
         self.publish_with(topic, payload, Publish::default())
     }

@@ -21,6 +21,8 @@ pub struct Case {
     /// Values of the config as JSON.
     pub config: BTreeMap<String, String>,
     pub state: BTreeMap<String, Vec<u8>>,
+    /// Objects by bucket/key.
+    pub objects: BTreeMap<String, Vec<u8>>,
     /// Secrets that the manifest declares; `None` while one is not set.
     pub secrets: BTreeMap<String, Option<String>>,
     /// Topics, state keys, queues and functions that are not permitted.
@@ -49,6 +51,8 @@ pub struct Asked {
     pub enqueued: Vec<(String, Vec<u8>, u32)>,
     pub invoked: Vec<(String, Vec<u8>)>,
     pub state: BTreeMap<String, Vec<u8>>,
+    /// Objects by bucket/key.
+    pub objects: BTreeMap<String, Vec<u8>>,
     pub logs: Vec<(Level, String)>,
     pub metrics: Vec<(String, f64)>,
 }
@@ -66,13 +70,13 @@ fn with<T>(f: impl FnOnce(&mut Case, &mut Asked) -> T) -> T {
 
 /// run gives one event to a handler.
 pub fn run<O: Output>(handle: fn(&Event, &Context) -> Result<O>, case: Case) -> Asked {
-    let before = case.state.clone();
-    CURRENT.with(|c| *c.borrow_mut() = (case, Asked { state: before.clone(), ..Asked::default() }));
+    let (before, objects) = (case.state.clone(), case.objects.clone());
+    CURRENT.with(|c| *c.borrow_mut() = (case, Asked { state: before.clone(), objects: objects.clone(), ..Asked::default() }));
     let ctx = Context::current();
     let result = handle(&Event::current(), &ctx).map(|o| o.output(&ctx));
     with(|_, asked| {
         if let Err(e) = result {
-            *asked = Asked { error: Some(e.message), state: before, logs: std::mem::take(&mut asked.logs), ..Asked::default() };
+            *asked = Asked { error: Some(e.message), state: before, objects, logs: std::mem::take(&mut asked.logs), ..Asked::default() };
         }
         std::mem::take(asked)
     })
@@ -153,6 +157,41 @@ pub(crate) fn kv_del(k: &str) -> Result<()> {
 
 pub(crate) fn kv_list(prefix: &str) -> Result<Vec<String>> {
     Ok(with(|_, asked| asked.state.keys().filter(|k| k.starts_with(prefix)).cloned().collect()))
+}
+
+pub(crate) fn blob_get(name: &str) -> Result<Option<Vec<u8>>> {
+    allow("blob_get", name)?;
+    Ok(with(|_, asked| asked.objects.get(name).cloned()))
+}
+
+/// The digest is left out here.
+pub(crate) fn blob_stat(name: &str) -> Result<Option<Vec<u8>>> {
+    Ok(blob_get(name)?.map(|v| format!("{{\"size\":{}}}", v.len()).into_bytes()))
+}
+
+pub(crate) fn blob_read(name: &str, offset: u64, dst: &mut [u8]) -> Result<usize> {
+    let v = blob_get(name)?.ok_or_else(|| Error::refused("blob_read", name, -1))?;
+    let rest = v.get(offset as usize..).unwrap_or_default();
+    let n = rest.len().min(dst.len());
+    dst[..n].copy_from_slice(&rest[..n]);
+    Ok(n)
+}
+
+pub(crate) fn blob_put(name: &str, _kind: &str, p: &[u8]) -> Result<()> {
+    allow("blob_put", name)?;
+    with(|_, asked| asked.objects.insert(name.to_string(), p.to_vec()));
+    Ok(())
+}
+
+pub(crate) fn blob_delete(name: &str) -> Result<()> {
+    allow("blob_delete", name)?;
+    with(|_, asked| asked.objects.remove(name));
+    Ok(())
+}
+
+pub(crate) fn blob_list(prefix: &str) -> Result<Vec<String>> {
+    let bucket = prefix.find('/').map_or(0, |i| i + 1);
+    Ok(with(|_, asked| asked.objects.keys().filter(|k| k.starts_with(prefix)).map(|k| k[bucket..].to_string()).collect()))
 }
 
 pub(crate) fn publish(t: &str, p: &[u8], how: &Publish) -> Result<()> {

@@ -27,6 +27,12 @@ mod abi {
         pub fn sensor_read(n: *const u8, nl: usize, dst: *mut u8, cap: usize) -> i32;
         pub fn actuate(n: *const u8, nl: usize, v: *const u8, vl: usize, lease_ms: u32) -> i32;
         pub fn metric(n: *const u8, nl: usize, value: f64);
+        pub fn blob_get(k: *const u8, kl: usize, dst: *mut u8, cap: usize) -> i32;
+        pub fn blob_put_typed(k: *const u8, kl: usize, t: *const u8, tl: usize, p: *const u8, pl: usize) -> i32;
+        pub fn blob_stat(k: *const u8, kl: usize, dst: *mut u8, cap: usize) -> i32;
+        pub fn blob_read(k: *const u8, kl: usize, offset: i64, dst: *mut u8, cap: usize) -> i32;
+        pub fn blob_delete(k: *const u8, kl: usize) -> i32;
+        pub fn blob_list(p: *const u8, pl: usize, cursor: u32, dst: *mut u8, cap: usize) -> i32;
         pub fn http_fetch(r: *const u8, rl: usize, dst: *mut u8, cap: usize) -> i32;
     }
 }
@@ -123,10 +129,41 @@ pub fn kv_del(k: &str) -> Result<()> {
 }
 
 pub fn kv_list(prefix: &str) -> Result<Vec<String>> {
+    list("kv_list", prefix, abi::kv_list)
+}
+
+pub fn blob_get(name: &str) -> Result<Option<Vec<u8>>> {
+    read("blob_get", name, |dst, cap| unsafe { abi::blob_get(name.as_ptr(), name.len(), dst, cap) })
+}
+
+pub fn blob_stat(name: &str) -> Result<Option<Vec<u8>>> {
+    read("blob_stat", name, |dst, cap| unsafe { abi::blob_stat(name.as_ptr(), name.len(), dst, cap) })
+}
+
+pub fn blob_read(name: &str, offset: u64, dst: &mut [u8]) -> Result<usize> {
+    let n = unsafe { abi::blob_read(name.as_ptr(), name.len(), offset as i64, dst.as_mut_ptr(), dst.len()) };
+    done("blob_read", name, n).map(|_| n as usize)
+}
+
+pub fn blob_put(name: &str, kind: &str, p: &[u8]) -> Result<()> {
+    done("blob_put", name, unsafe { abi::blob_put_typed(name.as_ptr(), name.len(), kind.as_ptr(), kind.len(), p.as_ptr(), p.len()) })
+}
+
+pub fn blob_delete(name: &str) -> Result<()> {
+    done("blob_delete", name, unsafe { abi::blob_delete(name.as_ptr(), name.len()) })
+}
+
+pub fn blob_list(prefix: &str) -> Result<Vec<String>> {
+    list("blob_list", prefix, abi::blob_list)
+}
+
+type ListCall = unsafe extern "C" fn(*const u8, usize, u32, *mut u8, usize) -> i32;
+
+fn list(call: &str, prefix: &str, ask: ListCall) -> Result<Vec<String>> {
     let word = |b: &[u8]| u32::from_le_bytes([b[0], b[1], b[2], b[3]]);
     let (mut keys, mut cursor) = (Vec::new(), 0);
     loop {
-        let page = read("kv_list", prefix, |dst, cap| unsafe { abi::kv_list(prefix.as_ptr(), prefix.len(), cursor, dst, cap) })?;
+        let page = read(call, prefix, |dst, cap| unsafe { ask(prefix.as_ptr(), prefix.len(), cursor, dst, cap) })?;
         let page = page.unwrap_or_default();
         if page.len() < 4 {
             return Ok(keys);

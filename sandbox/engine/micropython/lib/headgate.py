@@ -185,6 +185,19 @@ class Event:
         return self._params
 
 
+def _list(call, prefix):
+    keys, cursor = [], 0
+    while True:
+        page = _read(call, prefix, cursor)
+        cursor, i = int.from_bytes(page[:4], "little"), 4
+        while i < len(page):
+            n = int.from_bytes(page[i : i + 4], "little")
+            keys.append(page[i + 4 : i + 4 + n].decode())
+            i += 4 + n
+        if not cursor:
+            return keys
+
+
 class State:
     def get(self, key, default=None):
         raw = _read(_call_kv_get, _name(key, "state.get: the key"))
@@ -201,17 +214,7 @@ class State:
             _refused(n)
 
     def list(self, prefix=""):
-        keys, cursor = [], 0
-        _name(prefix, "state.list: the prefix")
-        while True:
-            page = _read(_call_kv_list, prefix, cursor)
-            cursor, i = int.from_bytes(page[:4], "little"), 4
-            while i < len(page):
-                n = int.from_bytes(page[i : i + 4], "little")
-                keys.append(page[i + 4 : i + 4 + n].decode())
-                i += 4 + n
-            if not cursor:
-                return keys
+        return _list(_call_kv_list, _name(prefix, "state.list: the prefix"))
 
     def __getitem__(self, key):
         raw = _read(_call_kv_get, _name(key, "state: the key"))
@@ -265,6 +268,12 @@ class Context:
     @property
     def params(self):
         return _event.params
+
+    @property
+    def objects(self):
+        import _objects
+
+        return _objects.objects
 
     def publish(self, topic, payload=None, qos=0, retain=False, expiry=None):
         if qos not in (0, 1, 2):
