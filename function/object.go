@@ -107,7 +107,7 @@ func CheckObjectKey(key string) error {
 	}
 	for level := range strings.SplitSeq(key, "/") {
 		if level == "" || level == "." || level == ".." {
-			return errors.New("the key has an empty level, or one that is . or ..")
+			return errors.New("the key has a level that is empty, . or .. alone")
 		}
 	}
 	return nil

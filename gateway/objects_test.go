@@ -228,9 +228,19 @@ func TestObjectBounds(t *testing.T) {
 		size   int
 		status int
 	}{
-		{"small/a", 601, 413}, {"small/a", 600, 201}, {"small/b", 500, 507}, {"small/a", 500, 200}, {"small/b", 500, 201},
-		{"small/c", 1, 507}, {"small/a", 0, 200}, {"small/c", 1, 201}, {"small/d", 0, 507},
-		{"ring/a", 500, 201}, {"ring/b", 500, 201}, {"ring/c", 300, 201}, {"ring/d", 300, 201},
+		{"small/a", 601, 413},
+		{"small/a", 600, 201},
+		{"small/b", 500, 507},
+		{"small/a", 500, 200},
+		{"small/b", 500, 201},
+		{"small/c", 1, 507},
+		{"small/a", 0, 200},
+		{"small/c", 1, 201},
+		{"small/d", 0, 507},
+		{"ring/a", 500, 201},
+		{"ring/b", 500, 201},
+		{"ring/c", 300, 201},
+		{"ring/d", 300, 201},
 	} {
 		if got := put(c.key, c.size); got != c.status {
 			t.Errorf("%d bytes to %s: %d, want %d", c.size, c.key, got, c.status)
@@ -322,7 +332,7 @@ func TestResumableUpload(t *testing.T) {
 		t.Fatal(err)
 	}
 	resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
-	if err != nil || resp.StatusCode != 408 || resp.Header.Get("Range") != fmt.Sprintf("bytes=0-%d", 8<<20-1) {
+	if err != nil || resp.StatusCode != http.StatusRequestTimeout || resp.Header.Get("Range") != fmt.Sprintf("bytes=0-%d", 8<<20-1) {
 		t.Fatalf("broken off: %v %v", resp, err)
 	}
 	resp.Body.Close()
@@ -344,7 +354,7 @@ func TestUploadsAtOnce(t *testing.T) {
 	hold, release := newSlow("half")
 	done := make(chan int, 1)
 	go func() {
-		q, err := http.NewRequestWithContext(context.Background(), "PUT", url+"/buckets/camera/slow", hold)
+		q, err := http.NewRequestWithContext(context.Background(), http.MethodPut, url+"/buckets/camera/slow", hold)
 		if err != nil {
 			done <- 0
 			return
@@ -366,14 +376,14 @@ func TestUploadsAtOnce(t *testing.T) {
 	if status := <-done; status != 201 {
 		t.Errorf("the slow one: %d", status)
 	}
-	q, err := http.NewRequestWithContext(context.Background(), "PUT", url+"/buckets/camera/c", struct{ *bytes.Reader }{bytes.NewReader(make([]byte, 1000))})
+	q, err := http.NewRequestWithContext(context.Background(), http.MethodPut, url+"/buckets/camera/c", struct{ *bytes.Reader }{bytes.NewReader(make([]byte, 1000))})
 	if err != nil {
 		t.Fatal(err)
 	}
 	q.ContentLength = -1
 	q.Header.Set("Authorization", strings.TrimPrefix(all, "Authorization: "))
 	resp, err := http.DefaultTransport.RoundTrip(q)
-	if err != nil || resp.StatusCode != 413 {
+	if err != nil || resp.StatusCode != http.StatusRequestEntityTooLarge {
 		t.Fatalf("a body of unknown length: %v %v", resp, err)
 	}
 	resp.Body.Close()

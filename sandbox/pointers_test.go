@@ -62,6 +62,8 @@ func wildModule(name, params, results string, at int, wild [2]int32) []byte {
 	var body []Code
 	for i, p := range params {
 		switch {
+		case p == 'l':
+			body = append(body, Op(0x42, 0))
 		case p == 'd':
 			body = append(body, Op(0x44, 0, 0, 0, 0, 0, 0, 0, 0))
 		case i == at:
