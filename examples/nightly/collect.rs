@@ -22,3 +22,29 @@ fn handle(event: &Event, ctx: &Context) -> Result<()> {
     ]);
     ctx.set(&key, new)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use headgate::testkit::{run, Case};
+
+    fn case(data: &str) -> Case {
+        let mut c = Case { data: data.as_bytes().to_vec(), ..Case::default() };
+        c.meta.insert("params.probe".to_string(), "barn".to_string());
+        c
+    }
+
+    #[test]
+    fn the_first_reading_of_a_day_makes_a_row() {
+        let asked = run(handle, case(r#"{"value":21.5,"at":1767225600}"#));
+        assert_eq!(asked.error, None);
+        assert_eq!(asked.state["day/020454/barn"], br#"{"max":21.5,"min":21.5,"n":1,"sum":21.5}"#);
+    }
+
+    #[test]
+    fn nothing_is_kept_without_a_value() {
+        let asked = run(handle, case(r#"{"at":1767225600}"#));
+        assert_eq!(asked.error.as_deref(), Some("no value in the reading"));
+        assert!(asked.state.is_empty());
+    }
+}

@@ -44,7 +44,7 @@ func TestRust(t *testing.T) {
 
 // TestRustTestKit runs the unit tests of the example natively.
 func TestRustTestKit(t *testing.T) {
-	_, err := build.Build(t.Context(), build.Request{Dir: "../../examples/threshold-rust", Main: "threshold.rs"})
+	_, err := build.Build(t.Context(), build.Request{Dir: "../../examples/nightly", Main: "collect.rs"})
 	skipWithout(t, err)
 	if err != nil {
 		t.Fatal(err)
@@ -54,10 +54,10 @@ func TestRustTestKit(t *testing.T) {
 		t.Fatal(err)
 	}
 	library := filepath.Join(tmp, "libheadgate.rlib")
-	test := filepath.Join(tmp, "threshold")
+	test := filepath.Join(tmp, "collect")
 	for _, args := range [][]string{
 		{"rustc", "--edition", "2021", "--crate-type", "rlib", "--crate-name", "headgate", "-o", library, filepath.Join(tmp, "lib.rs")},
-		{"rustc", "--edition", "2021", "--test", "--extern", "headgate=" + library, "-o", test, "../../examples/threshold-rust/threshold.rs"},
+		{"rustc", "--edition", "2021", "--test", "--extern", "headgate=" + library, "-o", test, "../../examples/nightly/collect.rs"},
 		{test},
 	} {
 		if out, err := exec.CommandContext(t.Context(), args[0], args[1:]...).CombinedOutput(); err != nil {
