@@ -38,7 +38,7 @@ mod tests {
     fn the_first_reading_of_a_day_makes_a_row() {
         let asked = run(handle, case(r#"{"value":21.5,"at":1767225600}"#));
         assert_eq!(asked.error, None);
-        assert_eq!(asked.state["day/020454/barn"], br#"{"max":21.5,"min":21.5,"n":1,"sum":21.5}"#);
+        assert_eq!(asked.state["day/020454/barn"], br#"{"n":1,"min":21.5,"max":21.5,"sum":21.5}"#);
     }
 
     #[test]
