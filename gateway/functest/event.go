@@ -11,7 +11,7 @@ import (
 
 // kinds is how many kinds of events it says to be.
 func (e *Event) kinds() (n int) {
-	for _, s := range [...]string{e.Topic, e.HTTP, e.Queue, e.State, e.Timer, e.Lifecycle, e.Failure} {
+	for _, s := range [...]string{e.Topic, e.HTTP, e.Queue, e.State, e.File, e.Timer, e.Lifecycle, e.Failure} {
 		if s != "" {
 			n++
 		}
@@ -30,6 +30,11 @@ func (e *Event) event(spec *function.Spec) *event.Event {
 	case e.State != "":
 		namespace, key := e.key(spec)
 		ev.Type, ev.Subject = event.TypeState, namespace+":"+key
+	case e.File != "":
+		ev.Type, ev.Subject, ev.DataContentType = event.TypeObjectCreated, e.File, "application/json"
+		if e.Change == function.ObjectDeleted {
+			ev.Type = event.TypeObjectDeleted
+		}
 	case e.Timer != "":
 		ev.Type, ev.Subject = event.TypeTimer, e.timer(spec)
 	case e.Lifecycle != "":
@@ -54,6 +59,8 @@ func (e *Event) message(spec *function.Spec, data []byte) (*trigger.Message, err
 		m.Kind, m.Topic = trigger.Queue, e.Queue
 	case e.State != "":
 		m.Kind, m.Topic = trigger.State, trigger.StateSubject(e.key(spec))
+	case e.File != "":
+		m.Kind, m.Topic = trigger.File, e.File
 	case e.Timer != "":
 		m.Kind, m.Topic = trigger.Timer, e.timer(spec)
 		if m.Topic == "" {

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"maps"
 	"os"
+	"path/filepath"
 	"slices"
 
 	"github.com/headgate-io/headgate/function"
@@ -32,6 +33,8 @@ type Case struct {
 	Event    Event  `yaml:"event"`
 	// State is what the function has stored before, as JSON values.
 	State map[string]any `yaml:"state"`
+	// Objects are those that there are, by bucket/key.
+	Objects map[string]Object `yaml:"objects"`
 	// Secrets are values of what the manifest declares.
 	Secrets map[string]string `yaml:"secrets"`
 	// Config overrides the manifest's, key by key.
@@ -58,6 +61,10 @@ type Event struct {
 	Timer     string `yaml:"timer"`
 	Lifecycle string `yaml:"lifecycle"`
 	Failure   string `yaml:"failure"`
+	// File is an object, as bucket/key, that was put; with Change deleted one that
+	// is gone. Its data is that of the object among Objects.
+	File   string `yaml:"file"`
+	Change string `yaml:"change"`
 	// HTTP is a request, as GET /fields/3?unit=mm, with Headers.
 	HTTP    string            `yaml:"http"`
 	Headers map[string]string `yaml:"headers"`
@@ -80,6 +87,9 @@ type Expect struct {
 	// function started.
 	Enqueue *[]Enqueue `yaml:"enqueue"`
 	Invoke  *[]Invoke  `yaml:"invoke"`
+	// Objects are all those that are put, by bucket/key; null is one that is
+	// deleted.
+	Objects *map[string]*Object `yaml:"objects"`
 	// State is all that is stored after.
 	State *map[string]any `yaml:"state"`
 	// Output is the function's result, as JSON.
@@ -133,7 +143,7 @@ func Read(path string, m *function.Manifest) (*File, error) {
 	}
 	var faults []error
 	for i := range f.Tests {
-		if err := f.check(i, m); err != nil {
+		if err := errors.Join(f.check(i, m), f.loadObjects(i, filepath.Dir(path))); err != nil {
 			faults = append(faults, err)
 		}
 	}
@@ -167,9 +177,9 @@ func (f *File) check(i int, m *function.Manifest) error {
 	}
 	switch {
 	case c.Event.kinds() == 0:
-		return f.fault("name the topic that the message comes on; or a request (http: GET /fields/3), queue, state, timer, lifecycle or failure", "tests", i, "event", "topic")
+		return f.fault("name the topic that the message comes on; or a request (http: GET /fields/3), queue, state, file, timer, lifecycle or failure", "tests", i, "event", "topic")
 	case c.Event.kinds() > 1:
-		return f.fault("is of several kinds: name one of topic, http, queue, state, timer, lifecycle and failure", "tests", i, "event")
+		return f.fault("is of several kinds: name one of topic, http, queue, state, file, timer, lifecycle and failure", "tests", i, "event")
 	case c.Event.Topic == "" && (c.Event.QoS != nil || c.Event.Properties != nil):
 		return f.fault("qos and properties are a message's: name its topic, or leave them out", "tests", i, "event")
 	case c.Event.HTTP == "" && c.Event.Headers != nil:

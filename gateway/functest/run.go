@@ -58,11 +58,17 @@ func Run(ctx context.Context, engine *sandbox.Engine, s Subject, c *Case) (*Repo
 	if err != nil {
 		return nil, fmt.Errorf("%s: state: %w", c.Name, err)
 	}
-	calls, err := invoke(ctx, engine, &spec, s.Code, invocation(&spec, c, m, data, st), c.Secrets, r)
+	contents := blobs{}
+	if err := contents.fill(st, c.Objects); err != nil {
+		return nil, fmt.Errorf("%s: objects: %w", c.Name, err)
+	}
+	in := invocation(&spec, c, m, data, st)
+	in.Blobs = contents
+	calls, err := invoke(ctx, engine, &spec, s.Code, in, c.Secrets, r)
 	if err != nil {
 		return nil, err
 	}
-	r.judge(calls, st)
+	r.judge(calls, st, contents)
 	return r, nil
 }
 
@@ -74,6 +80,9 @@ func match(spec *function.Spec, c *Case) (*trigger.Explanation, []byte, error) {
 		return nil, nil, err
 	}
 	data, err := payload(c.Event.Data, c.Event.Text)
+	if err == nil && c.Event.File != "" && data == nil {
+		data, err = c.objectData()
+	}
 	if err != nil {
 		return nil, nil, fmt.Errorf("%s: event.data: %w", c.Name, err)
 	}
@@ -178,7 +187,7 @@ func (r *Report) fault(format string, args ...any) {
 }
 
 // judge compares what the invocation asked for with what was expected.
-func (r *Report) judge(calls *host.Calls, st *state) {
+func (r *Report) judge(calls *host.Calls, st *state, contents blobs) {
 	want := &r.Case.Expect
 	failed := r.Result.Outcome != function.OK
 	switch {
@@ -194,6 +203,9 @@ func (r *Report) judge(calls *host.Calls, st *state) {
 	}
 	r.judgeEffects(effects)
 	st.apply(effects.Writes)
+	if want.Objects != nil {
+		r.judgeObjects(*want.Objects, effects.Objects, contents)
+	}
 	if want.State != nil {
 		r.compare("state", *want.State, st.stored())
 	}

@@ -72,6 +72,9 @@ func (s *state) stored() map[string]any {
 	out := map[string]any{}
 	for k, v := range s.values {
 		ns, key, _ := strings.Cut(k, "\x00")
+		if _, objects := function.ObjectSpaceBucket(ns); objects {
+			continue
+		}
 		if ns != s.own {
 			key = ns + ":" + key
 		}

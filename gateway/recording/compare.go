@@ -31,6 +31,7 @@ func Compare(recorded, replayed *Outcome, sameCode bool) []Difference {
 	list(&d, "publish", recorded.Publishes, replayed.Publishes)
 	list(&d, "enqueue", recorded.Enqueues, replayed.Enqueues)
 	list(&d, "invoke", recorded.Invokes, replayed.Invokes)
+	list(&d, "object", recorded.Objects, replayed.Objects)
 	list(&d, "metric", recorded.Metrics, replayed.Metrics)
 	list(&d, "log", recorded.Logs, replayed.Logs)
 	return d

@@ -26,6 +26,8 @@ type Player struct {
 	remaining []int64
 	// asked is what the recording has no answer to.
 	asked []string
+	// put is what the replayed code has put, by digest.
+	put map[string][]byte
 }
 
 var (
@@ -33,6 +35,7 @@ var (
 	_ host.Meta    = (*Player)(nil)
 	_ host.Secrets = (*Player)(nil)
 	_ host.Fetcher = (*Player)(nil)
+	_ host.Blobs   = (*Player)(nil)
 )
 
 // Play prepares a replay. secrets are the values of secrets that the function
@@ -56,7 +59,7 @@ func (p *Player) Invocation() host.Invocation {
 		sum := sha256.Sum256([]byte(p.rec.ID))
 		seed = sum[:]
 	}
-	return host.Invocation{Input: p.rec.Data, Meta: p, State: p, Now: p.now, Random: bytes.NewReader(seed), Remaining: p.left}
+	return host.Invocation{Input: p.rec.Data, Meta: p, State: p, Blobs: p, Now: p.now, Random: bytes.NewReader(seed), Remaining: p.left}
 }
 
 // left answers how many milliseconds are left: the last answer stays.

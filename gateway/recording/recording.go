@@ -73,6 +73,10 @@ type Answers struct {
 	Remaining []int64 `json:"remaining_ms,omitempty"`
 	// Fetches are the answers to http_fetch, in order.
 	Fetches []FetchAnswer `json:"fetches,omitempty"`
+	// Blobs are the bytes of objects that were read, as far as
+	// host.MaxHeardBlobs goes. What a bucket has under a key is in State and
+	// Lists.
+	Blobs []BlobAnswer `json:"blobs,omitempty"`
 }
 
 // StateAnswer is the answer to one kv_get.
@@ -104,6 +108,15 @@ type FetchAnswer struct {
 	Reason string `json:"reason,omitempty"`
 }
 
+// BlobAnswer are bytes of an object's content from Offset on.
+type BlobAnswer struct {
+	Digest string `json:"digest"`
+	Offset int64  `json:"offset,omitempty"`
+	Data   Bytes  `json:"data,omitempty"`
+	// Cut is true where Data is missing, because it was too much to keep.
+	Cut bool `json:"cut,omitempty"`
+}
+
 // Outcome is what came of the invocation.
 type Outcome struct {
 	Outcome string `json:"outcome"`
@@ -117,6 +130,7 @@ type Outcome struct {
 	Publishes  []Publish         `json:"publishes,omitempty"`
 	Enqueues   []Enqueue         `json:"enqueues,omitempty"`
 	Invokes    []Invoke          `json:"invokes,omitempty"`
+	Objects    []Object          `json:"objects,omitempty"`
 	Metrics    []Metric          `json:"metrics,omitempty"`
 	Logs       []LogLine         `json:"logs,omitempty"`
 }
@@ -151,6 +165,16 @@ type Enqueue struct {
 type Invoke struct {
 	Function string `json:"function"`
 	Payload  Bytes  `json:"payload"`
+}
+
+// Object is an object that was put or deleted.
+type Object struct {
+	Bucket string `json:"bucket"`
+	Key    string `json:"key"`
+	Delete bool   `json:"delete,omitempty"`
+	Digest string `json:"digest,omitempty"`
+	Size   int64  `json:"size,omitempty"`
+	Type   string `json:"type,omitempty"`
 }
 
 // Metric is a value that was reported.

@@ -10,7 +10,7 @@ import (
 // Redact replaces the values at the named places by others of the same kind and
 // length, so that a recording can be shown to people who may not see them.
 // A place is a path of names: data.customer.name, state.readings/3,
-// state.profile.email, output.token; * is any name or index. It fails where a
+// state.profile.email, output.token, objects (the bytes of those that were read); * is any name or index. It fails where a
 // place names nothing.
 func (r *Recording) Redact(places ...string) error {
 	for _, place := range places {
@@ -21,10 +21,14 @@ func (r *Recording) Redact(places ...string) error {
 			n = redactBytes(&r.Data, rest)
 		case "state":
 			n = r.redactState(rest)
+		case "objects":
+			for i := range r.Answers.Blobs {
+				n += redactBytes(&r.Answers.Blobs[i].Data, rest)
+			}
 		case "output":
 			n = redactBytes(&r.Outcome.Output, rest)
 		default:
-			return fmt.Errorf("redact %s: a place starts with data, state or output", place)
+			return fmt.Errorf("redact %s: a place starts with data, state, objects or output", place)
 		}
 		if n == 0 {
 			return fmt.Errorf("redact %s: there is nothing of that name in the recording", place)

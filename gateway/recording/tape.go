@@ -81,6 +81,9 @@ func (t *Tape) Cut(spec *function.Spec, ev *event.Event, meta host.Meta, calls *
 			Request: clean(calls, f.Request), Answer: clean(calls, f.Answer), Errno: int32(f.Errno), Reason: calls.Redact(f.Reason),
 		})
 	}
+	for _, b := range heard.Blobs {
+		rec.Answers.Blobs = append(rec.Answers.Blobs, BlobAnswer{Digest: b.Digest, Offset: b.Offset, Data: clean(calls, b.Data), Cut: b.Data == nil})
+	}
 	bare := *ev
 	bare.Data = nil
 	rec.Event = &bare
@@ -135,6 +138,9 @@ func outcomeOf(calls *host.Calls, r *function.Result) Outcome {
 	}
 	for _, i := range e.Invokes {
 		o.Invokes = append(o.Invokes, Invoke{i.Function, clean(calls, i.Payload)})
+	}
+	for _, c := range e.Objects {
+		o.Objects = append(o.Objects, Object{c.Bucket, c.Key, c.Delete, c.Object.Digest, c.Object.Size, c.Object.Type})
 	}
 	for _, m := range calls.Metrics() {
 		o.Metrics = append(o.Metrics, Metric{m.Name, m.Value})

@@ -39,6 +39,37 @@ export interface State {
   list(prefix?: string): string[];
 }
 
+/** What a bucket has under a key. */
+export interface ObjectInfo {
+  /** sha256: and hexadecimal. */
+  readonly digest: string;
+  readonly size: number;
+  /** The media type. */
+  readonly type: string;
+  /** When it was put, as in RFC 3339. */
+  readonly modified: string;
+}
+
+export interface StoredObject extends ObjectInfo {
+  bytes(): Uint8Array;
+  text(): string;
+  json<T = any>(): T;
+}
+
+/** The objects that permissions.objects allows. */
+export interface Objects {
+  /** The object with its bytes; undefined when there is none. */
+  get(bucket: string, key: string): StoredObject | undefined;
+  stat(bucket: string, key: string): ObjectInfo | undefined;
+  /** Up to length bytes from offset on, for objects that do not fit into memory; undefined when there is none. */
+  read(bucket: string, key: string, offset: number, length: number): Uint8Array | undefined;
+  /** Puts an object; without a type it has that of its key's ending. */
+  put(bucket: string, key: string, body: Payload, options?: { type?: string }): void;
+  delete(bucket: string, key: string): void;
+  /** The keys that start with prefix, in order. */
+  list(bucket: string, prefix?: string): string[];
+}
+
 export interface Log {
   debug(...values: unknown[]): void;
   info(...values: unknown[]): void;
@@ -49,6 +80,7 @@ export interface Log {
 /** What a handler may do. Everything happens when the handler has succeeded, or not at all. */
 export interface Context<Config = any> {
   readonly state: State;
+  readonly objects: Objects;
   readonly config: Readonly<Config>;
   readonly params: Readonly<Record<string, string>>;
   readonly log: Log;

@@ -12,6 +12,7 @@
 // limited here; `headgate test` runs on the real sandbox. `fetch` answers what the
 // handler fetches, as (url, options) => new Response(…), and `request` is that of
 // an http trigger: { method, path, query, headers };
+// `objects` are the objects that there are, as { "camera/1.jpg": bytes or text };
 // what a Response holds comes back as status, headers and output.
 
 const bytesOf = (v) => (v instanceof ArrayBuffer ? new Uint8Array(v) : ArrayBuffer.isView(v) ? new Uint8Array(v.buffer, v.byteOffset, v.byteLength) : v);
@@ -63,13 +64,47 @@ function makeEvent({ data, text, meta, params }) {
   };
 }
 
-function makeContext(r, stored, { config, params, now, denied, secrets, fetch }) {
+// makeObjects keeps objects by bucket/key, each as { bytes, type }.
+function makeObjects(all, allow, now) {
+  const named = (bucket, key, what) => {
+    if (typeof bucket !== "string" || typeof key !== "string") throw new TypeError(`${what}: the bucket or the key is not a string`);
+    allow(what, `${bucket}/${key}`);
+    return `${bucket}/${key}`;
+  };
+  const info = ({ bytes, type }) => ({ digest: undefined, size: bytes.length, type, modified: new Date(now).toISOString() });
+  const text = (bytes) => new TextDecoder().decode(bytes);
+  return {
+    get(bucket, key) {
+      const o = all.get(named(bucket, key, "objects.get"));
+      return o && { ...info(o), bytes: () => o.bytes.slice(), text: () => text(o.bytes), json: () => JSON.parse(text(o.bytes)) };
+    },
+    stat(bucket, key) {
+      const o = all.get(named(bucket, key, "objects.stat"));
+      return o && info(o);
+    },
+    read: (bucket, key, offset, length) => all.get(named(bucket, key, "objects.read"))?.bytes.slice(offset, offset + length),
+    put(bucket, key, body, { type } = {}) {
+      const name = named(bucket, key, "objects.put");
+      if (body === undefined) throw new TypeError("objects.put: the body is undefined; use objects.delete");
+      all.set(name, storedObject(body, type));
+    },
+    delete: (bucket, key) => void all.delete(named(bucket, key, "objects.delete")),
+    list: (bucket, prefix = "") => [...all.keys()].filter((k) => k.startsWith(`${bucket}/${prefix}`)).map((k) => k.slice(bucket.length + 1)).sort(),
+  };
+}
+
+const storedObject = (body, type) => {
+  const v = encode(body);
+  return { bytes: typeof v === "string" ? new TextEncoder().encode(v) : v, type: type ?? "application/octet-stream" };
+};
+
+function makeContext(r, stored, kept, { config, params, now, denied, secrets, fetch }) {
   const allow = (what, name) => {
     if (denied.includes(name)) throw new HeadgateError(`${what} ${name}: permission denied`, "DENIED");
   };
   const logger = (level) => (...values) => void r.logs.push({ level, text: values.map((v) => (typeof v === "string" ? v : JSON.stringify(v))).join(" ") });
   return {
-    config, params, now: () => now,
+    config, params, now: () => now, objects: makeObjects(kept, allow, now),
     state: {
       get: (key) => (allow("state.get", key), structuredClone(stored.get(key))),
       set(key, value, { ttl } = {}) {
@@ -133,9 +168,11 @@ function stopClock(now) {
 }
 
 // run gives one event to handler and returns what it asked for: output, error,
-// published, enqueued, invoked, state, logs and metrics. A failed event asks
+// published, enqueued, invoked, state, objects (bytes by bucket/key), logs and metrics. A failed event asks
 // for nothing.
-export async function run(handler, { data, text, meta = {}, params = {}, config = {}, state = {}, now = Date.now(), denied = [], secrets = {}, fetch = noFetch, request } = {}) {
+export async function run(handler, { data, text, meta = {}, params = {}, config = {}, state = {}, now = Date.now(), denied = [], secrets = {}, objects = {}, fetch = noFetch, request } = {}) {
+  const before = () => new Map(Object.entries(objects).map(([k, v]) => [k, storedObject(v)]));
+  let kept = before();
   const stored = new Map(Object.entries(structuredClone(state)));
   const r = { output: undefined, error: undefined, published: [], enqueued: [], invoked: [], logs: [], metrics: {} };
   const event = makeEvent({ data, text, meta, params });
@@ -144,14 +181,16 @@ export async function run(handler, { data, text, meta = {}, params = {}, config 
   globalThis.fetch = async (url, options) => fetch(String(url), options ?? {});
   const startClock = stopClock(now);
   try {
-    const output = await handler(event, makeContext(r, stored, { config, params, now, denied, secrets, fetch: globalThis.fetch }));
+    const output = await handler(event, makeContext(r, stored, kept, { config, params, now, denied, secrets, fetch: globalThis.fetch }));
     if (output instanceof Response) {
       Object.assign(r, { status: output.status, headers: Object.fromEntries(output.headers), output: await output.text() });
     } else if (output !== undefined) r.output = encode(output);
     r.state = Object.fromEntries(stored);
   } catch (e) {
     Object.assign(r, { error: e, published: [], enqueued: [], invoked: [], state: structuredClone(state) });
+    kept = before();
   } finally {
+    r.objects = Object.fromEntries([...kept].map(([k, o]) => [k, o.bytes]));
     startClock();
     globalThis.fetch = realFetch;
   }

@@ -49,6 +49,37 @@ class State:
     def __contains__(self, key: str) -> bool: ...
     def __iter__(self) -> Iterator[str]: ...
 
+class Object:
+    """What a bucket has under a key."""
+
+    bucket: str
+    key: str
+    # sha256: and hexadecimal
+    digest: str
+    size: int
+    # the media type
+    type: str
+    # when it was put, as in RFC 3339
+    modified: str
+    def bytes(self) -> bytes: ...
+    def text(self) -> str: ...
+    def json(self) -> Any: ...
+
+class Objects:
+    """The objects that permissions.objects allows."""
+
+    # None when there is none
+    def get(self, bucket: str, key: str) -> Optional[Object]: ...
+    # its bytes are read when they are asked for
+    def stat(self, bucket: str, key: str) -> Optional[Object]: ...
+    # up to length bytes from offset on
+    def read(self, bucket: str, key: str, offset: int, length: int) -> Optional[bytes]: ...
+    # without a type it has that of its key's ending
+    def put(self, bucket: str, key: str, body: Payload, type: str = "") -> None: ...
+    def delete(self, bucket: str, key: str) -> None: ...
+    # the keys that start with prefix, in order
+    def list(self, bucket: str, prefix: str = "") -> list[str]: ...
+
 class Log:
     def __call__(self, message: object, *args: object) -> None: ...
     def debug(self, message: object, *args: object) -> None: ...
@@ -72,6 +103,7 @@ class Context:
     """What a handler may do. All of it happens when the handler has succeeded, or nothing."""
 
     state: State
+    objects: Objects
     config: dict[str, Any]
     params: Mapping[str, str]
     log: Log

@@ -10,7 +10,8 @@ Durations in what comes back are seconds. `denied` lists the topics, state keys,
 queues and functions that the permissions do not allow, `secrets` has those that
 the manifest declares, None while one is not set. `answers` maps a URL to what a
 fetch of it gets: (status, body) or (status, body, headers); a URL that is not
-there is denied. Nothing is limited here; `headgate test` runs on the real
+there is denied. `objects` maps bucket/key to the bytes or text of objects that
+there are. Nothing is limited here; `headgate test` runs on the real
 sandbox. Importing this module makes `import headgate` work too.
 """
 
@@ -125,6 +126,57 @@ class State:
     __setitem__, __delitem__ = set, delete
 
 
+class Object:
+    def __init__(self, bucket, key, content, type):
+        import hashlib
+
+        self.bucket, self.key, self._content, self.type, self.size = bucket, key, content, type, len(content)
+        self.digest, self.modified = "sha256:" + hashlib.sha256(content).hexdigest(), "1970-01-01T00:00:00Z"
+
+    def bytes(self):
+        return self._content
+
+    def text(self):
+        return self._content.decode()
+
+    def json(self):
+        return _json.loads(self._content)
+
+
+class Objects:
+    def __init__(self, values, allow):
+        self._values, self._types, self._allow = values, {}, allow
+
+    def _named(self, bucket, key, what):
+        name = _name(bucket, what + ": the bucket") + "/" + _name(key, what + ": the key")
+        self._allow(what, name)
+        return name
+
+    def get(self, bucket, key):
+        name = self._named(bucket, key, "objects.get")
+        if name not in self._values:
+            return None
+        return Object(bucket, key, self._values[name], self._types.get(name, "application/octet-stream"))
+
+    stat = get
+
+    def read(self, bucket, key, offset, length):
+        content = self._values.get(self._named(bucket, key, "objects.read"))
+        return None if content is None else content[offset : offset + length]
+
+    def put(self, bucket, key, body, type=""):
+        name = self._named(bucket, key, "objects.put")
+        body = _encode(body) if body is not None else "null"
+        self._values[name] = body.encode() if isinstance(body, str) else body
+        self._types[name] = type or "application/octet-stream"
+
+    def delete(self, bucket, key):
+        self._values.pop(self._named(bucket, key, "objects.delete"), None)
+
+    def list(self, bucket, prefix=""):
+        return sorted(k[len(bucket) + 1 :] for k in self._values if k.startswith(bucket + "/" + prefix))
+
+
 class Log:
     def __init__(self, lines):
         self._lines = lines
@@ -157,7 +209,8 @@ class Response:
 
 
 class Context:
-    def __init__(self, result, values, config, params, now, denied, secrets, answers):
+    def __init__(self, result, values, objects, config, params, now, denied, secrets, answers):
+        self.objects = Objects(objects, self._allow)
         self._result, self._denied, self._secrets, self._answers, self._now = result, denied, secrets, answers, now
         self.state, self.config, self.params, self.log = State(values, self._allow), config, params, Log(result.logs)
 
@@ -215,25 +268,27 @@ class Result:
     def __init__(self):
         self.output = self.error = None
         self.published, self.enqueued, self.invoked, self.fetched, self.logs = [], [], [], [], []
-        self.metrics, self.state = {}, {}
+        self.metrics, self.state, self.objects = {}, {}, {}
 
 
-def run(handler, data=None, text=None, meta=None, params=None, config=None, state=None, now=None, denied=(), secrets=None, answers=None):
+def run(handler, data=None, text=None, meta=None, params=None, config=None, state=None, now=None, denied=(), secrets=None, answers=None, objects=None):
     """Gives one event to a handler of (event, ctx)."""
     if text is None:
         text = b"" if data is None else _dumps(data)
     raw = text.encode() if isinstance(text, str) else text
     r, values = Result(), copy.deepcopy(state or {})
     now = time.time() if now is None else now
-    context = Context(r, values, config or {}, params or {}, now, denied, secrets or {}, answers or {})
+    before = {k: v.encode() if isinstance(v, str) else v for k, v in (objects or {}).items()}
+    kept = dict(before)
+    context = Context(r, values, kept, config or {}, params or {}, now, denied, secrets or {}, answers or {})
     clock = time.time
     time.time = lambda: now
     try:
         output = handler(Event(raw, meta or {}, params or {}), context)
         r.output = None if output is None else _encode(output)
-        r.state = values
+        r.state, r.objects = values, kept
     except Exception as e:
-        r.error, r.state = e, copy.deepcopy(state or {})
+        r.error, r.state, r.objects = e, copy.deepcopy(state or {}), before
         r.published, r.enqueued, r.invoked = [], [], []
     finally:
         time.time = clock
