@@ -20,7 +20,6 @@ func TestChat(t *testing.T) {
 		devices: map[string]device{"room": {subscribe: []string{"chat/+/reply"}}},
 		scopes:  []string{"call:chat"},
 		secrets: map[string]map[string]string{"chat": {"service_key": "abc"}, "again": {"service_key": "abc"}},
-		config:  "fetch: {allow: [127.0.0.1/32]}\n",
 		edit: map[string]string{
 			"http://127.0.0.1:11434": model.server.URL,
 			"timeout: 8s":            "timeout: 500ms",

@@ -24,7 +24,6 @@ func TestDeviceAlert(t *testing.T) {
 			"site": {publish: []string{"site/siren/ack"}, subscribe: []string{"site/siren"}},
 		},
 		secrets: map[string]map[string]string{"alert": {"oncall_key": "abc"}},
-		config:  "fetch: {allow: [127.0.0.1/32]}\n",
 		edit:    map[string]string{"http://127.0.0.1:9093": phone.server.URL, "grace: 30": "grace: 1", "backoff: 2s": "backoff: 200ms"},
 		check: func(ctx context.Context, s *site) error {
 			phone.reset()

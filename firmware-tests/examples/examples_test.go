@@ -10,6 +10,7 @@ package examples
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"os"
@@ -34,8 +35,6 @@ type example struct {
 	scopes []string
 	// secrets are set before the deploy, by function and name.
 	secrets map[string]map[string]string
-	// config is added to the gateway's configuration.
-	config string
 	// edit changes the manifest, as an author does who names a server of his
 	// own: every old text must be there once.
 	edit map[string]string
@@ -189,7 +188,8 @@ func (e example) open(t *testing.T, deployed *site) *site {
 	return s
 }
 
-// site prepares a gateway with a listener for HTTP in dir.
+// site prepares a gateway in dir, with a listener for HTTP and with what the
+// example's gateway.yaml says.
 func (e example) site(t *testing.T, dir string) *site {
 	t.Helper()
 	binary, err := filepath.Abs("../../bin/headgate")
@@ -201,12 +201,17 @@ func (e example) site(t *testing.T, dir string) *site {
 		t.Fatal(err)
 	}
 	s := &site{Gateway: g, Web: freeAddress(t), devices: e.devices}
+	s.Env = []string{"HEADGATE_HTTP__LISTEN=" + s.Web}
+	more, err := os.ReadFile(filepath.Join("../../examples", e.folder, "gateway.yaml"))
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		t.Fatal(err)
+	}
 	file, err := os.OpenFile(filepath.Join(dir, "config.yaml"), os.O_APPEND|os.O_WRONLY, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer file.Close()
-	if _, err := fmt.Fprintf(file, "http: {listen: %q}\n%s", s.Web, e.config); err != nil {
+	if _, err := file.Write(more); err != nil {
 		t.Fatal(err)
 	}
 	return s

@@ -22,7 +22,6 @@ func TestOrders(t *testing.T) {
 		},
 		scopes:  []string{"call:accept"},
 		secrets: map[string]map[string]string{"charge": {"payment_key": "sesame"}},
-		config:  "fetch: {allow: [127.0.0.1/32]}\n",
 		edit:    map[string]string{"http://127.0.0.1:4242": bank.url()},
 		check: func(ctx context.Context, s *site) error {
 			bank.reset()
