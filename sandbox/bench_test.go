@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/headgate-io/headgate/function"
+	"github.com/headgate-io/headgate/internal/testcache"
 	"github.com/headgate-io/headgate/internal/toolchain"
 	"github.com/headgate-io/headgate/sandbox"
 	"github.com/headgate-io/headgate/sandbox/host"
@@ -57,7 +58,7 @@ func BenchmarkCompileCached(b *testing.B) {
 	for _, g := range benchGuests(b) {
 		b.Run(g.name, func(b *testing.B) {
 			for b.Loop() {
-				e, err := sandbox.New(b.Context(), sandbox.Config{CacheDir: cacheDir})
+				e, err := sandbox.New(b.Context(), sandbox.Config{CacheDir: testcache.Dir(b)})
 				if err != nil {
 					b.Fatal(err)
 				}

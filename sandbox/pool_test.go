@@ -14,6 +14,7 @@ import (
 
 	"github.com/headgate-io/headgate/function"
 	"github.com/headgate-io/headgate/internal/fault"
+	"github.com/headgate-io/headgate/internal/testcache"
 	"github.com/headgate-io/headgate/sandbox"
 	"github.com/headgate-io/headgate/sandbox/host"
 	. "github.com/headgate-io/headgate/sandbox/wasmtest"
@@ -95,7 +96,7 @@ func TestScalesToZero(t *testing.T) {
 			source = []byte(`let n = 0; export default () => ++n`)
 		}
 		synctest.Test(t, func(t *testing.T) {
-			e, err := sandbox.New(t.Context(), sandbox.Config{CacheDir: cacheDir})
+			e, err := sandbox.New(t.Context(), sandbox.Config{CacheDir: testcache.Dir(t)})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -316,7 +317,7 @@ func TestRandomDiffers(t *testing.T) {
 // start, outlive their idle time, and come back when memory took them.
 func TestMinInstances(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		e, err := sandbox.New(t.Context(), sandbox.Config{CacheDir: cacheDir})
+		e, err := sandbox.New(t.Context(), sandbox.Config{CacheDir: testcache.Dir(t)})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -5,16 +5,17 @@ import (
 	"testing"
 
 	"github.com/headgate-io/headgate/function"
+	"github.com/headgate-io/headgate/internal/testcache"
 	"github.com/headgate-io/headgate/sandbox"
 	"github.com/headgate-io/headgate/sandbox/host"
 	. "github.com/headgate-io/headgate/sandbox/wasmtest"
 )
 
-// testCache is shared by the tests of one run, as one gateway's is.
+// testEngine opens an engine whose cache is shared by the tests of one run, as one gateway's is.
 func testEngine(t testing.TB, cfg sandbox.Config) *sandbox.Engine {
 	t.Helper()
 	if cfg.CacheDir == "" {
-		cfg.CacheDir = sharedCache(t)
+		cfg.CacheDir = testcache.Dir(t)
 	}
 	e, err := sandbox.New(context.Background(), cfg)
 	if err != nil {

@@ -21,6 +21,16 @@ func Run(m *testing.M) int {
 	return code
 }
 
+// Dir is the shared cache itself, for tests of engines without a gateway.
+func Dir(t testing.TB) string {
+	t.Helper()
+	dir, err := folder()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
 // Link makes the cache of a gateway whose state is in stateDir the shared one,
 // where it has none yet.
 func Link(stateDir string) error {
