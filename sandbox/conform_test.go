@@ -58,7 +58,7 @@ const conformance = `{"Writes":[` +
 	`{"Namespace":"test","Key":"old","Value":null,"Delete":true,"TTL":0}],` +
 	`"Publishes":[{"Topic":"farm/3/valve","Payload":"b3Blbg==","QoS":1,"Retain":true,"Expiry":90000000000}],` +
 	`"Enqueues":[{"Queue":"jobs","Payload":"eyJhIjoxfQ==","Delay":5000000000}],` +
-	`"Invokes":[{"Function":"other","Payload":"aGk="}],"Objects":null}`
+	`"Invokes":[{"Function":"other","Payload":"aGk="}]}`
 
 // TestConformance runs the same function in every language through the real
 // border and wants the same effects.
