@@ -1,6 +1,8 @@
 package instrument_test
 
 import (
+	"strconv"
+
 	. "github.com/headgate-io/headgate/sandbox/wasmtest"
 )
 
@@ -67,6 +69,7 @@ func (g *generator) function(params, results string) uint32 {
 	locals := "iiiiiiii"[:genLocals+4]
 	f := g.m.Func(params, results, locals, body)
 	g.funcs = append(g.funcs, genFunc{f, params, results})
+	g.m.Export("f"+strconv.Itoa(int(f)), f) // so that ref.func may name it
 	return f
 }
 
@@ -84,7 +87,7 @@ func (g *generator) statements(base, depth int) Code {
 }
 
 func (g *generator) statement(base, depth int) Code {
-	kind := g.next(16)
+	kind := g.next(20)
 	if depth == 0 {
 		kind %= 8
 	}
@@ -115,6 +118,8 @@ func (g *generator) statement(base, depth int) Code {
 		return Block(Block(g.value(base, 1), Op(0x0e, 1, 0, 1)), g.statements(base, depth-1))
 	case 13:
 		return Join(g.value(base, 1), Op(0x04, 0x7f), g.value(base, 1), Op(0x05), g.value(base, 1), Op(0x0b), Drop)
+	case 14, 15, 16:
+		return g.further(base, depth)
 	default:
 		return g.loop(base, depth)
 	}
@@ -155,7 +160,7 @@ func (g *generator) call(base int) Code {
 }
 
 func (g *generator) value(base, depth int) Code {
-	kind := g.next(10)
+	kind := g.next(15)
 	if depth == 0 {
 		kind %= 4
 	}
@@ -173,6 +178,10 @@ func (g *generator) value(base, depth int) Code {
 		return Join(g.address(base), Load32(0))
 	case 7:
 		return MemorySize
+	case 9, 10, 11, 12:
+		return g.narrowed(base, depth)
+	case 13:
+		return g.referring(base)
 	case 8:
 		return Join(g.value(base, depth-1), I32(int32(g.next(9))), Op(0x11, byte(g.m.Type("i", "i")), 0)) // may trap
 	default:
