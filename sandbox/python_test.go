@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/headgate-io/headgate/function"
+	"github.com/headgate-io/headgate/internal/toolchain"
 	"github.com/headgate-io/headgate/sandbox"
 	"github.com/headgate-io/headgate/sandbox/engine/micropython"
 	"github.com/headgate-io/headgate/sandbox/host"
@@ -18,9 +19,7 @@ import (
 // built and nobody demands it.
 func needPython(t testing.TB) {
 	t.Helper()
-	if !micropython.Available() && os.Getenv("HEADGATE_REQUIRE_TOOLCHAINS") == "" {
-		t.Skip("the Python engine is not there: make engines; set HEADGATE_REQUIRE_TOOLCHAINS=1 to make this a failure")
-	}
+	toolchain.NeedPython(t, micropython.Available())
 }
 
 func pythonGuest(t testing.TB, file string) []byte {

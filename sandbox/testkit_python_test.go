@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/headgate-io/headgate/function"
+	"github.com/headgate-io/headgate/internal/toolchain"
 )
 
 // pythonTestkit runs the conform guest, and one that fails, on the Python
@@ -37,9 +38,7 @@ print(json.dumps({"good": show(good), "bad": show(failed), "codes": codes}))
 // TestPythonTestKit holds the Python SDK's host in memory, which runs under
 // plain Python 3, to the golden effects that the sandbox is held to.
 func TestPythonTestKit(t *testing.T) {
-	if _, err := exec.LookPath("python3"); err != nil && os.Getenv("HEADGATE_REQUIRE_TOOLCHAINS") == "" {
-		t.Skip("python3 is not installed; set HEADGATE_REQUIRE_TOOLCHAINS=1 to make this a failure")
-	}
+	toolchain.Need(t, "python3")
 	cmd := exec.CommandContext(t.Context(), "python3", "-c", pythonTestkit)
 	cmd.Stderr = os.Stderr
 	out, err := cmd.Output()

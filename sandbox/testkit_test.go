@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/headgate-io/headgate/function"
+	"github.com/headgate-io/headgate/internal/toolchain"
 	"github.com/headgate-io/headgate/sandbox/abi"
 )
 
@@ -40,9 +41,7 @@ console.log(JSON.stringify({ good: { ...good, error: good.error && String(good.e
 // TestTestKit holds the JavaScript SDK's host in memory to the golden effects
 // and error codes that the sandbox is held to.
 func TestTestKit(t *testing.T) {
-	if _, err := exec.LookPath("node"); err != nil && os.Getenv("HEADGATE_REQUIRE_TOOLCHAINS") == "" {
-		t.Skip("node is not installed; set HEADGATE_REQUIRE_TOOLCHAINS=1 to make this a failure")
-	}
+	toolchain.Need(t, "node")
 	cmd := exec.CommandContext(t.Context(), "node", "--input-type=module", "-e", testkitScript)
 	cmd.Stderr = os.Stderr
 	out, err := cmd.Output()

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"log/slog"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -15,6 +14,7 @@ import (
 
 	"github.com/headgate-io/headgate/gateway"
 	"github.com/headgate-io/headgate/gateway/config"
+	"github.com/headgate-io/headgate/internal/toolchain"
 	. "github.com/headgate-io/headgate/sandbox/wasmtest"
 )
 
@@ -182,8 +182,8 @@ func TestBrokenProjects(t *testing.T) {
 	events := 0
 	for _, c := range brokenProjects {
 		t.Run(c.name, func(t *testing.T) {
-			if _, err := exec.LookPath(c.needs); c.needs != "" && err != nil && os.Getenv("HEADGATE_REQUIRE_TOOLCHAINS") == "" {
-				t.Skip(c.needs + " is not installed; set HEADGATE_REQUIRE_TOOLCHAINS=1 to make this a failure")
+			if c.needs != "" {
+				toolchain.Need(t, c.needs)
 			}
 			code, out, errs := g.run(t, "deploy", writeProject(t, c.files))
 			if code == exitOK {

@@ -1,10 +1,10 @@
 package main
 
 import (
-	"os"
 	"strings"
 	"testing"
 
+	"github.com/headgate-io/headgate/internal/toolchain"
 	"github.com/headgate-io/headgate/sandbox/engine/micropython"
 )
 
@@ -57,8 +57,8 @@ func TestWrongTypes(t *testing.T) {
 	g := openTestGateway(t)
 	for ending, cases := range wrongTypes {
 		t.Run(ending, func(t *testing.T) {
-			if ending == "py" && !micropython.Available() && os.Getenv("HEADGATE_REQUIRE_TOOLCHAINS") == "" {
-				t.Skip("the Python engine is not there: make engines; set HEADGATE_REQUIRE_TOOLCHAINS=1 to make this a failure")
+			if ending == "py" {
+				toolchain.NeedPython(t, micropython.Available())
 			}
 			for _, c := range cases {
 				source := "export default (event, ctx) => {\n  ctx.state.set(\"before\", 1);\n  " + c.call + ";\n};\n"

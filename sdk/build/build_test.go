@@ -2,11 +2,11 @@ package build_test
 
 import (
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
 
+	"github.com/headgate-io/headgate/internal/toolchain"
 	"github.com/headgate-io/headgate/sdk/build"
 )
 
@@ -50,9 +50,7 @@ func TestGoOutsideTheRepository(t *testing.T) {
 }
 
 func TestC(t *testing.T) {
-	if _, err := exec.LookPath("clang"); err != nil && os.Getenv("HEADGATE_REQUIRE_TOOLCHAINS") == "" {
-		t.Skip("clang is not installed; set HEADGATE_REQUIRE_TOOLCHAINS=1 to make this a failure")
-	}
+	toolchain.Need(t, "clang")
 	dir := write(t, map[string]string{"f.c": "#include \"headgate.h\"\nHG_HANDLE { return 0; }\n", "bad.c": "int x = ;\n"})
 	a, err := build.Build(t.Context(), build.Request{Dir: dir, Main: "f.c"})
 	if err != nil {

@@ -2,12 +2,12 @@ package build_test
 
 import (
 	"errors"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
 
+	"github.com/headgate-io/headgate/internal/toolchain"
 	"github.com/headgate-io/headgate/sdk"
 	"github.com/headgate-io/headgate/sdk/build"
 )
@@ -15,9 +15,8 @@ import (
 // skipWithout skips a test whose tool is not installed, where nobody demands it.
 func skipWithout(t *testing.T, err error) {
 	t.Helper()
-	var missing *build.MissingError
-	if errors.As(err, &missing) && os.Getenv("HEADGATE_REQUIRE_TOOLCHAINS") == "" {
-		t.Skip(missing)
+	if missing := (*build.MissingError)(nil); errors.As(err, &missing) {
+		toolchain.Skip(t, missing.Error())
 	}
 }
 
