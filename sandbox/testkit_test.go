@@ -42,12 +42,49 @@ console.log(JSON.stringify({ good: { ...good, error: good.error && String(good.e
 // and error codes that the sandbox is held to.
 func TestTestKit(t *testing.T) {
 	toolchain.Need(t, "node")
-	cmd := exec.CommandContext(t.Context(), "node", "--input-type=module", "-e", testkitScript)
+	checkTestKit(t, nodeScript(t, testkitScript))
+}
+
+// assemblyScriptTestKit runs the conform guest, and one that fails, on the
+// AssemblyScript SDK's host in memory.
+const assemblyScriptTestKit = `
+import { compile, run } from "../sdk/assemblyscript/testkit.mjs";
+const asc = { asc: "../sdk/assemblyscript/node_modules/.bin/asc" };
+const good = await run(await compile("testdata/assemblyscript/conform.ts", asc), {
+  text: '{"value": -27.5e1}', meta: { id: "" }, params: { field: "3" }, config: { mode: "on", target: 32 },
+  state: { runs: 41, old: "x", keep: "y" }, denied: ["other:x", "secret/x"], secrets: { k: "s3cret", unset: undefined },
+});
+const bad = await run(await compile("testdata/assemblyscript/refused.ts", asc), { denied: ["a"], state: { c: 1 } });
+const names = ["", "NOT_FOUND", "DENIED", "LIMIT", "INVALID", "UNSUPPORTED", "UNAVAILABLE"];
+const codes = bad.logs[0].text.split(" ").map((n) => names[-n]);
+console.log(JSON.stringify({ good: { ...good, error: good.error && String(good.error.stack) }, bad: { ...bad, error: String(bad.error) }, codes }));
+`
+
+// TestAssemblyScriptTestKit holds the AssemblyScript SDK's host in memory to the
+// same.
+func TestAssemblyScriptTestKit(t *testing.T) {
+	toolchain.Need(t, "node")
+	if _, err := os.Stat(toolchain.AssemblyScript(t)); err != nil {
+		toolchain.Skip(t, "the AssemblyScript compiler is not there: make toolchains")
+	}
+	checkTestKit(t, nodeScript(t, assemblyScriptTestKit))
+}
+
+// nodeScript returns what a module prints.
+func nodeScript(t *testing.T, source string) []byte {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), "node", "--input-type=module", "-e", source)
 	cmd.Stderr = os.Stderr
 	out, err := cmd.Output()
 	if err != nil {
 		t.Fatal(err)
 	}
+	return out
+}
+
+// checkTestKit wants of a host in memory what the sandbox does.
+func checkTestKit(t *testing.T, out []byte) {
+	t.Helper()
 	type result struct {
 		Error, Output string
 		Published     []struct {
