@@ -135,10 +135,10 @@ func checkDeviceAlert(ctx context.Context, s *site, p *phone) error {
 	if err != nil || !strings.HasPrefix(kept, "kept/") {
 		return fmt.Errorf("siren keeps %q, %w", kept, err)
 	}
-	if err := s.publish(ctx, "site", "site/siren/ack", "Ada"); err == nil {
-		err = s.exactly(ctx, yard, "site/siren", append(noise, map[string]any{"on": false}))
+	if err := s.publish(ctx, "site", "site/siren/ack", "Ada"); err != nil {
+		return err
 	}
-	if err != nil {
+	if err := s.exactly(ctx, yard, "site/siren", append(noise, map[string]any{"on": false})); err != nil {
 		return err
 	}
 	if kept, err = s.Run(ctx, "state", "list", "siren"); err != nil || strings.Contains(kept, "kept/") {

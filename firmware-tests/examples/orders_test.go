@@ -77,8 +77,10 @@ func checkOrders(ctx context.Context, s *site, b *bank) error {
 	// The one pump is free again once the first order's card is declined, and
 	// when nobody knows whether the second one's money moved.
 	for _, o := range []order{
-		{"p-1", "pump", 1, "declined", "declined"}, {"p-2", "pump", 1, "silent", "failed"},
-		{"p-3", "pump", 1, "visa", "shipped"}, {"p-4", "pump", 1, "visa", "out of stock"},
+		{"p-1", "pump", 1, "declined", "declined"},
+		{"p-2", "pump", 1, "silent", "failed"},
+		{"p-3", "pump", 1, "visa", "shipped"},
+		{"p-4", "pump", 1, "visa", "out of stock"},
 	} {
 		if err := s.order(ctx, o); err != nil {
 			return err
