@@ -55,8 +55,9 @@ func projectDir(args []string) string {
 	return args[0]
 }
 
-// deploy goes through the project's functions; what it deployed before a fault
-// stays deployed and is returned with it.
+// deploy builds the project's functions, and then sends them one by one; what
+// the gateway took before it refused one stays deployed and is returned with
+// the fault.
 func (a *app) deploy(ctx context.Context, c *client.Client, dir string, only []string, o api.DeployOptions) ([]api.Deployed, error) {
 	done := []api.Deployed{}
 	p, err := openProject(dir)
@@ -74,15 +75,18 @@ func (a *app) deploy(ctx context.Context, c *client.Client, dir string, only []s
 	if err != nil {
 		return done, err
 	}
-	for _, name := range names {
+	bundles := make([][]byte, len(names))
+	for i, name := range names {
 		spec, files, err := p.build(ctx, name)
 		if err != nil {
 			return done, err
 		}
-		raw, err := bundle.Pack(spec, files, key)
-		if err != nil {
+		if bundles[i], err = bundle.Pack(spec, files, key); err != nil {
 			return done, err
 		}
+	}
+	for i, name := range names {
+		raw := bundles[i]
 		var d api.Deployed
 		if err := c.Do(ctx, http.MethodPost, deployPath(o), raw, &d); err != nil {
 			return done, fmt.Errorf("deploy %s: %w", name, err)

@@ -87,6 +87,12 @@ func (p *phone) ring(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
+func (p *phone) attempts() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.tries
+}
+
 func (p *phone) told() []string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -144,7 +150,7 @@ func checkDeviceAlert(ctx context.Context, s *site, p *phone) error {
 	if kept, err = s.Run(ctx, "state", "list", "siren"); err != nil || strings.Contains(kept, "kept/") {
 		return fmt.Errorf("siren keeps %q after somebody came, %w", kept, err)
 	}
-	s.say("told of %q; %d attempts to tell; the siren went on once, and off", p.told(), p.tries)
+	s.say("told of %q; %d attempts to tell; the siren went on once, and off", p.told(), p.attempts())
 	return nil
 }
 
