@@ -43,6 +43,8 @@ func TestObjects(t *testing.T) {
 		"another":     {put, "{camera/1.png: {text: other}}", "{objects: {thumbs/1.png: {text: pic}, thumbs/index.json: {data: {size: 5, last: 1.png}}, thumbs/old: null}}", `objects: thumbs/1.png is`},
 		"too many":    {put, "{camera/1.png: {text: picture}}", "{objects: {thumbs/1.png: {text: pic}}}", "thumbs/index.json is put, which is not expected"},
 		"missing":     {put, "{camera/1.png: {text: picture}}", "{objects: {thumbs/2.png: {text: pic}}}", "thumbs/2.png is neither put nor deleted"},
+		"any bytes":   {put, "{camera/1.png: {text: picture}}", "{objects: {thumbs/1.png: {type: image/png}, thumbs/index.json: {}, thumbs/old: null}}", ""},
+		"its type":    {put, "{camera/1.png: {text: picture}}", "{objects: {thumbs/1.png: {type: image/jpeg}, thumbs/index.json: {}, thumbs/old: null}}", "is of type image/png, want image/jpeg"},
 		"a deletion":  {"{file: camera/1.png, change: deleted}", "{}", "{matched: false}", ""},
 		"no such":     {put, "{camera/1.png: {file: none.png}}", "{}", "tests[0].objects.camera/1.png"},
 		"two forms":   {put, "{camera/1.png: {file: picture.png, text: x}}", "{}", "one of them"},
