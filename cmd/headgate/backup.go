@@ -20,7 +20,9 @@ func (a *app) backupCommand() *cobra.Command {
 		Use: "backup FILE", Short: "Copy a gateway's records while it runs", Args: cobra.ExactArgs(1),
 		Long: "Copy a gateway's records (functions, devices, state, queue, usage) into FILE while it runs, as of one moment.\n" +
 			"FILE is a SQLite database, and must not be there yet; - is standard output. It holds password hashes and\n" +
-			"encrypted secrets: keep it where nobody else reads.",
+			"encrypted secrets: keep it where nobody else reads.\n\n" +
+			"The bytes of objects are not in it, only their rows: copy the folder objects/blobs of the state folder beside it\n" +
+			"(rsync does: its files never change), and put it back before or after a restore.",
 		RunE: func(cmd *cobra.Command, args []string) (err error) {
 			c, err := a.client()
 			if err != nil {

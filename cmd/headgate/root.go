@@ -95,7 +95,7 @@ func (a *app) rootCommand() *cobra.Command {
 	for _, c := range []*cobra.Command{
 		a.runCommand(), a.newCommand(), a.buildCommand(), a.testCommand(), a.deployCommand(), a.devCommand(),
 		a.listCommand(), a.describeCommand(), a.invokeCommand(), a.invocationsCommand(), a.logsCommand(), a.eventsCommand(),
-		a.rollbackCommand(), a.aliasCommand(), a.removeCommand(), a.stateCommand(), a.usageCommand(), a.deviceCommand(), a.tokenCommand(), a.secretCommand(), a.deadLetterCommand(), a.clockCommand(), a.authorCommand(),
+		a.rollbackCommand(), a.aliasCommand(), a.removeCommand(), a.stateCommand(), a.objectCommand(), a.usageCommand(), a.deviceCommand(), a.tokenCommand(), a.secretCommand(), a.deadLetterCommand(), a.clockCommand(), a.authorCommand(),
 		a.backupCommand(), a.restoreCommand(), a.doctorCommand(), a.contextCommand(), a.dialStdioCommand(), a.recordingsCommand(), a.replayCommand(),
 		a.pubCommand(), a.subCommand(), a.queueCommand(), a.timerCommand(), a.explainCommand(), a.schemaCommand(), a.versionCommand(),
 	} {

@@ -18,12 +18,13 @@ const publishers = 8
 // harness is one gateway, killed again and again, its publishers, and the
 // subscribers that are mostly away.
 type harness struct {
-	plan   plan
-	dir    string
-	random *rand.Rand
-	judge  observer.Judge
-	result *result
-	step   fault.Step // that the running process was told to end at
+	plan    plan
+	dir     string
+	random  *rand.Rand
+	judge   observer.Judge
+	result  *result
+	uploads uploads
+	step    fault.Step // that the running process was told to end at
 }
 
 // plan is what a trial does.
@@ -68,6 +69,7 @@ func (h *harness) stop() error {
 func (h *harness) tally() {
 	h.result.violations = h.judge.Violations
 	h.result.acknowledged = h.judge.Acknowledged()
+	h.result.uploads, h.result.uploaded = h.uploads.last, len(h.uploads.acknowledged)
 	for _, p := range h.judge.Publishers {
 		h.result.sent += p.Sent
 		h.result.redelivered += p.Redelivered
@@ -85,6 +87,9 @@ func (h *harness) tally() {
 func (h *harness) prepare(ctx context.Context) (err error) {
 	h.judge.Gateway, err = observer.NewGateway(h.plan.binary, h.dir)
 	if err != nil {
+		return err
+	}
+	if err := declareBuckets(h.dir); err != nil {
 		return err
 	}
 	if h.plan.fault != "" {
@@ -106,7 +111,10 @@ func (h *harness) prepare(ctx context.Context) (err error) {
 		}
 		h.judge.Subscribers = append(h.judge.Subscribers, s)
 	}
-	return observer.Deploy(ctx, h.judge.Gateway)
+	if err := observer.Deploy(ctx, h.judge.Gateway); err != nil {
+		return err
+	}
+	return h.uploads.deploy(ctx, h.judge.Gateway)
 }
 
 // subscribe lets a subscriber subscribe and go. With a fault its device may
@@ -211,6 +219,9 @@ func (h *harness) look(ctx context.Context, when string) error {
 	if err := h.judge.Gateway.Drain(ctx, time.Minute); err != nil {
 		return err
 	}
+	if err := h.uploads.check(ctx, &h.judge, when); err != nil {
+		return err
+	}
 	return h.judge.Check(ctx, when, false)
 }
 
@@ -252,6 +263,9 @@ func (h *harness) finish(ctx context.Context) error {
 	}
 	h.disconnect()
 	h.judge.CheckSubscribers()
+	if err := errors.Join(h.uploads.check(ctx, &h.judge, "at the end"), h.uploads.checkSwept(ctx, &h.judge, h.dir)); err != nil {
+		return err
+	}
 	return h.judge.Check(ctx, "at the end", true)
 }
 
@@ -262,6 +276,7 @@ func (h *harness) publish(ctx context.Context, settle bool) {
 	for _, p := range h.judge.Publishers {
 		wg.Go(func() { p.Run(ctx, h.judge.Gateway.Address, settle) })
 	}
+	wg.Go(func() { h.uploads.run(ctx, h.judge.Gateway) })
 	for _, s := range h.judge.Subscribers {
 		needed := h.step == fault.Delivered || h.step == fault.Acknowledged
 		if !needed && h.random.IntN(2) == 0 {

@@ -19,6 +19,8 @@ type result struct {
 	redelivered  int
 	delivered    int // distinct, to subscribers
 	events       int // distinct, at the end
+	uploads      int // begun
+	uploaded     int // acknowledged
 	violations   []string
 	took         time.Duration
 }
@@ -44,6 +46,8 @@ func (r *result) print() {
 	line("of them redeliveries (DUP)", r.redelivered)
 	line("acknowledged", r.acknowledged)
 	line("distinct messages to subscribers", r.delivered)
+	line("uploads begun", r.uploads)
+	line("uploads acknowledged", r.uploaded)
 	line("violations", len(r.violations))
 	fmt.Printf("%-34s %8s\n", "time", r.took.Round(time.Second))
 	for _, v := range r.violations {

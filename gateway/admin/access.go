@@ -84,6 +84,13 @@ var access = map[string]token.Scope{
 
 	"GET /v1/backup": token.Admin,
 
+	"GET /v1/buckets":                    token.Read,
+	"GET /v1/buckets/{bucket}":           token.Read,
+	"GET /v1/buckets/{bucket}/stat":      token.Read,
+	"GET /v1/buckets/{bucket}/object":    token.Read,
+	"PUT /v1/buckets/{bucket}/object":    token.Operate,
+	"DELETE /v1/buckets/{bucket}/object": token.Operate,
+
 	// A backup brings its own author, tokens and devices.
 	"PUT /v1/backup": token.Local,
 

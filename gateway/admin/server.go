@@ -150,6 +150,7 @@ type Deps struct {
 	Keeper  Keeper
 	// Recordings keeps invocations to be run again elsewhere.
 	Recordings Recordings
+	Objects    Objects
 	Store      Store
 	Tails      Tails
 	About      func() api.About
@@ -192,6 +193,7 @@ func New(deps Deps) *Server {
 	s.streams()
 	s.backups()
 	s.recordings(a)
+	s.objects(a)
 	s.health()
 	return s
 }

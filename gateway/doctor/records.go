@@ -86,6 +86,37 @@ func Disk(s Records) Probe {
 	}}
 }
 
+// Buckets says how full the buckets are, and whether content is missing.
+func Buckets(list func() []Bucket, missing func() uint64) Probe {
+	return Probe{"buckets", func(context.Context) Check {
+		var objects, size int64
+		var full []string
+		all := list()
+		for _, b := range all {
+			objects, size = objects+b.Objects, size+b.Bytes
+			if b.Refuses && b.Bytes > b.Quota-b.Quota/10 {
+				full = append(full, b.Name)
+			}
+		}
+		detail := fmt.Sprintf("%d buckets with %d objects (%s)", len(all), objects, bytes(size))
+		switch n := missing(); {
+		case n > 0:
+			return warn("they came with a backup, which holds no bytes of objects: copy the folder objects/blobs that belongs to it into the state folder", "%s; %d reads of objects whose bytes are not on this disk", detail, n)
+		case len(full) > 0:
+			return warn("delete objects, raise their quota, or let the oldest make room with when_full: oldest", "%s; nearly full: %s", detail, strings.Join(full, ", "))
+		}
+		return ok("%s", detail)
+	}}
+}
+
+// Bucket is a bucket as Buckets looks at it. Refuses is true where a full one
+// refuses new objects.
+type Bucket struct {
+	Name                  string
+	Bytes, Objects, Quota int64
+	Refuses               bool
+}
+
 // Queue says what waits and what was given up.
 func Queue(s Records) Probe {
 	return Probe{"queue", func(context.Context) Check {

@@ -146,6 +146,7 @@ func (b *blobs) place(from, digest string) error {
 		return errors.Join(fmt.Errorf("keep an object: %w", err), removeIfThere(from))
 	}
 	b.written.Add(1)
+	fault.Reached(fault.Placed)
 	return nil
 }
 

@@ -76,8 +76,8 @@ const (
 	// the gateway ends under it. Smaller ones begin anew.
 	checkpointBytes = 8 << 20
 	copyBytes       = 64 << 10
-	// growBytes is in what steps an upload of unknown length takes room.
-	growBytes = 1 << 20
+	// stepBytes is how often an upload looks whether it can go on.
+	stepBytes = 1 << 20
 )
 
 // Put takes an upload, and returns once its object is committed or its part is
@@ -183,7 +183,7 @@ func (in *incoming) reserve(bytes int64) error {
 func (in *incoming) copy(u *Upload) error {
 	limit := min(in.bucket.MaxObject, in.bucket.Quota)
 	buf := make([]byte, copyBytes)
-	for next := in.offset + growBytes; ; {
+	for next := in.offset + stepBytes; ; {
 		n, err := u.Body.Read(buf)
 		if n > 0 {
 			if in.offset+int64(n) > limit {
@@ -193,7 +193,7 @@ func (in *incoming) copy(u *Upload) error {
 				return err
 			}
 			if in.offset >= next {
-				next += growBytes
+				next += stepBytes
 				if err := in.step(); err != nil {
 					return err
 				}
@@ -218,7 +218,7 @@ func (in *incoming) copy(u *Upload) error {
 
 func (in *incoming) write(p []byte) error {
 	if in.about.Total <= 0 && in.offset+int64(len(p)) > in.reserved {
-		if err := in.reserve(in.reserved + growBytes); err != nil {
+		if err := in.reserve(in.offset + int64(len(p))); err != nil {
 			return err
 		}
 	}

@@ -20,6 +20,7 @@ const (
 	Delivered    Step = "delivered"    // a QoS 1 or 2 message is in a subscriber's buffer
 	Acknowledged Step = "acknowledged" // a subscriber's PUBACK or PUBREC was taken
 	Completed    Step = "completed"    // a PUBREL or PUBCOMP was taken
+	Placed       Step = "placed"       // the content of an object is on disk, its row is not
 	Spilled      Step = "spilled"      // an event that takes long was sealed as a row
 	Retried      Step = "retried"      // a failed attempt was sealed
 )
@@ -27,5 +28,5 @@ const (
 // Steps are all of them.
 var Steps = [...]Step{
 	Received, Matched, Invoked, Sealing, Sealed, Begun, Written, Committed, Reported, Answered, Delivered, Acknowledged,
-	Completed, Spilled, Retried,
+	Completed, Placed, Spilled, Retried,
 }
