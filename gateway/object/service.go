@@ -252,9 +252,11 @@ func lookUp(v *store.View, bucket, key string) (o function.Object, found bool, e
 	return o, err == nil, err
 }
 
-// commit puts an object whose content is placed and held.
+// commit puts an object whose content is placed and held. It returns when it is
+// known what became of that, whether or not somebody still waits: until then the
+// content is needed.
 func (s *Service) commit(ctx context.Context, source, bucket, key string, o *function.Object, may Condition) (replaced bool, err error) {
-	err = s.dispatcher.Decide(ctx, s.newID(), source, func(v *store.View) (e function.Effects, err error) {
+	err = s.dispatcher.Decide(context.WithoutCancel(ctx), s.newID(), source, func(v *store.View) (e function.Effects, err error) {
 		var old function.Object
 		if old, replaced, err = lookUp(v, bucket, key); err == nil && may != nil {
 			err = may(old, replaced)
