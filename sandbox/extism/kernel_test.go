@@ -14,7 +14,7 @@ import (
 // allowance admits shared memory up to a size.
 type allowance struct{ bytes uint64 }
 
-func (allowance) Charge(int64)               {}
+func (allowance) Charge(int64)                {}
 func (a allowance) Reserve(bytes uint64) bool { return bytes <= a.bytes }
 
 func newTestKernel(limit uint64) (*Kernel, *host.Calls) {
