@@ -48,7 +48,7 @@ export async function compile(main, { asc = "node_modules/.bin/asc" } = {}) {
     await symlink(dirname(resolve(main)), join(dir, "src"));
     await symlink(sdk, join(dir, "headgate"));
     await writeFile(join(dir, "entry.ts"), entry(basename(main, ".ts")));
-    const args = ["entry.ts", "--lib", ".", "--runtime", "stub", "--optimizeLevel", "3", "--noAssert", "--initialMemory", "2",
+    const args = ["entry.ts", "--lib", ".", "--runtime", "stub", "--noAssert", "--initialMemory", "2",
       "--use", "abort=~lib/headgate/index/aborted", "--outFile", "f.wasm"];
     await promisify(execFile)(resolve(asc), args, { cwd: dir });
     return new WebAssembly.Module(await readFile(join(dir, "f.wasm")));
