@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 
 	"github.com/spf13/cobra"
@@ -55,7 +56,8 @@ func projectDir(args []string) string {
 	return args[0]
 }
 
-// deploy builds the project's functions, and then sends them one by one; what
+// deploy builds the project's functions, and then sends them one by one, those
+// that take work from others before these; what
 // the gateway took before it refused one stays deployed and is returned with
 // the fault.
 func (a *app) deploy(ctx context.Context, c *client.Client, dir string, only []string, o api.DeployOptions) ([]api.Deployed, error) {
@@ -71,6 +73,7 @@ func (a *app) deploy(ctx context.Context, c *client.Client, dir string, only []s
 	if err != nil {
 		return done, err
 	}
+	names = slices.DeleteFunc(trigger.Order(p.manifest.Functions), func(name string) bool { return !slices.Contains(names, name) })
 	key, err := a.authorKey()
 	if err != nil {
 		return done, err
