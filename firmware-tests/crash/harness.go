@@ -153,7 +153,7 @@ func (h *harness) round(ctx context.Context) error {
 	for {
 		h.arm()
 		err := h.look(ctx, fmt.Sprintf("after kill %d", h.result.total()))
-		if err == nil || h.step == "" || !h.judge.Gateway.Ended() && !errors.Is(err, rig.ErrEnded) {
+		if err == nil || h.step == "" || !errors.Is(err, rig.ErrEnded) && !h.ended() {
 			return err
 		}
 		// It came to its step while it recovered.
@@ -162,6 +162,17 @@ func (h *harness) round(ctx context.Context) error {
 			return err
 		}
 	}
+}
+
+// ended reports whether the process has come to its step: its connections break
+// a moment before it is gone.
+func (h *harness) ended() bool {
+	for end := time.Now().Add(5 * time.Second); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
+		if h.judge.Gateway.Ended() {
+			return true
+		}
+	}
+	return false
 }
 
 func (h *harness) recognised(c observer.Client) {

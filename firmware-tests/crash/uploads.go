@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/headgate-io/headgate/firmware-tests/observer"
@@ -22,13 +23,14 @@ import (
 	"github.com/headgate-io/headgate/gateway/admin/client"
 )
 
-// uploads puts numbered objects into a bucket, one after the other, and keeps
+// uploads puts numbered objects into a bucket, a few at a time, and keeps
 // the ledger of those that were acknowledged. A function counts each and copies
 // it into another bucket.
 //
 // An upload without an answer is not tried again: nobody could tell a second one
 // from another. It is there with its effect, or neither is.
 type uploads struct {
+	mu           sync.Mutex
 	last         int // number of the last one begun
 	acknowledged map[int]bool
 }
@@ -88,16 +90,32 @@ func content(n int) []byte {
 	return bytes.Repeat(fmt.Appendf(nil, "upload %d\n", n), size/8)
 }
 
+// uploaders is how many uploads there are at a time.
+const uploaders = 4
+
 // run uploads until ctx ends or the gateway does.
 func (u *uploads) run(ctx context.Context, g *rig.Gateway) {
+	var wg sync.WaitGroup
+	for range uploaders {
+		wg.Go(func() { u.upload(ctx, g) })
+	}
+	wg.Wait()
+}
+
+func (u *uploads) upload(ctx context.Context, g *rig.Gateway) {
 	for ctx.Err() == nil {
+		u.mu.Lock()
 		u.last++
+		n := u.last
+		u.mu.Unlock()
 		var o api.Object
-		err := g.Client.Do(ctx, http.MethodPut, "/v1/buckets/uploads/object?key="+strconv.Itoa(u.last), content(u.last), &o)
+		err := g.Client.Do(ctx, http.MethodPut, "/v1/buckets/uploads/object?key="+strconv.Itoa(n), content(n), &o)
 		var refused *client.Error
 		switch {
 		case err == nil:
-			u.acknowledged[u.last] = true
+			u.mu.Lock()
+			u.acknowledged[n] = true
+			u.mu.Unlock()
 		case !errors.As(err, &refused):
 			return
 		}
