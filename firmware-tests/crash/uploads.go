@@ -42,7 +42,7 @@ const (
     triggers:
       - file: uploads/{n}
     limits: {concurrency: 4, timeout: 10s}
-    retry: {attempts: 100, backoff: 5ms, max_backoff: 50ms}
+    retry: {attempts: 20, backoff: 5ms, max_backoff: 50ms}
     permissions: {objects: {read: [uploads], write: [copies]}}
 `
 	copierSource = `export default (event, {state, objects, params}) => {
