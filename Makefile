@@ -122,4 +122,4 @@ check: engines toolchains lint test race test-arm64 cross e2e examples crash pow
 	@test -z "$$(git status --porcelain)" || { git status --short; echo 'the checks changed the tree'; exit 1; }
 
 clean: ## Remove what was built
-	rm -rf bin dist sandbox/engine/micropython/engine/*.gz sandbox/engine/micropython/npm/node_modules
+	rm -rf bin dist examples/*/*.wasm sandbox/engine/micropython/engine/*.gz sandbox/engine/micropython/npm/node_modules
