@@ -94,6 +94,7 @@ func TestObjectsInEveryLanguage(t *testing.T) {
 	}
 	guests := map[string]func(t *testing.T) (string, []byte){
 		"go":             func(t *testing.T) (string, []byte) { return "f.wasm", goGuest(t, "go/objects") },
+		"tinygo":         func(t *testing.T) (string, []byte) { return "f.wasm", tinyGoGuest(t, "go/objects") },
 		"c":              func(t *testing.T) (string, []byte) { return "f.wasm", cGuest(t, "c/objects.c") },
 		"javascript":     source("objects.js"),
 		"assemblyscript": func(t *testing.T) (string, []byte) { return "f.wasm", assemblyScriptGuest(t, "objects.ts") },
