@@ -227,13 +227,26 @@ func (h *harness) look(ctx context.Context, when string) error {
 	if err := h.judge.Gateway.Start(ctx); err != nil {
 		return err
 	}
-	if err := h.judge.Gateway.Drain(ctx, time.Minute); err != nil {
+	if err := h.judge.Gateway.Drain(ctx, h.drainWithin()); err != nil {
+		if h.plan.fault != "" && !h.judge.Gateway.Ended() {
+			h.judge.Violate("%s: %v", when, err) // what they wait for is not there
+			return nil
+		}
 		return err
 	}
 	if err := h.uploads.check(ctx, &h.judge, when); err != nil {
 		return err
 	}
 	return h.judge.Check(ctx, when, false)
+}
+
+// drainWithin is how long what is queued may take. With a fault it may wait for
+// ever, for content that is gone.
+func (h *harness) drainWithin() time.Duration {
+	if h.plan.fault != "" {
+		return 20 * time.Second
+	}
+	return time.Minute
 }
 
 // finish redelivers what is still unacknowledged, lets the subscribers take

@@ -20,9 +20,6 @@ const (
 	// ForgetMessages keeps what durable subscribers have to get in memory
 	// alone.
 	ForgetMessages Fault = "forget-messages"
-	// BlobNotSynced lets the row of an object commit before its bytes are on
-	// disk.
-	BlobNotSynced Fault = "blob-not-synced"
 	// LeaseIgnored leaves an actuator on past the end of its lease.
 	LeaseIgnored Fault = "lease-ignored"
 )
