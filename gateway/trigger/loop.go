@@ -76,7 +76,9 @@ func always(f, g *function.Spec) string {
 	}
 	if len(f.Permissions.Objects.Write) > 0 && all(f.Permissions.Objects.Write, func(entry string) bool {
 		filter, _ := function.ObjectFilter(entry)
-		return starts(g, func(t *function.Trigger) bool { return t.File != "" && t.FileChange() != function.ObjectDeleted && covers(plain(t.FilePattern()), filter) })
+		return starts(g, func(t *function.Trigger) bool {
+			return t.File != "" && t.FileChange() != function.ObjectDeleted && covers(plain(t.FilePattern()), filter)
+		})
 	}) {
 		return "what it puts into a bucket"
 	}
