@@ -16,6 +16,9 @@ func (e *Event) kinds() (n int) {
 			n++
 		}
 	}
+	if e.Invoke {
+		n++
+	}
 	return n
 }
 
@@ -38,11 +41,20 @@ func (e *Event) event(spec *function.Spec) *event.Event {
 	case e.Timer != "":
 		ev.Type, ev.Subject = event.TypeTimer, e.timer(spec)
 	case e.Lifecycle != "":
-		ev.Type, ev.Subject = event.TypeLifecycle+e.Lifecycle, ""
+		ev.Type, ev.Subject = event.TypeLifecycle+e.Lifecycle, e.client()
 	case e.Failure != "":
 		ev.Type, ev.Subject = event.TypeFailed, e.Failure
+	case e.Invoke:
+		ev.Type, ev.Subject = event.TypeInvoke, spec.Name
 	}
 	return ev
+}
+
+// client is the device that something has happened to.
+func (e *Event) client() string {
+	data, _ := e.Data.(map[string]any)
+	client, _ := data["client"].(string)
+	return client
 }
 
 // message is the event as triggers look at it.

@@ -65,6 +65,8 @@ type Event struct {
 	// is gone. Its data is that of the object among Objects.
 	File   string `yaml:"file"`
 	Change string `yaml:"change"`
+	// Invoke is true where another function, or an operator, starts it.
+	Invoke bool `yaml:"invoke"`
 	// HTTP is a request, as GET /fields/3?unit=mm, with Headers.
 	HTTP    string            `yaml:"http"`
 	Headers map[string]string `yaml:"headers"`
@@ -177,9 +179,9 @@ func (f *File) check(i int, m *function.Manifest) error {
 	}
 	switch {
 	case c.Event.kinds() == 0:
-		return f.fault("name the topic that the message comes on; or a request (http: GET /fields/3), queue, state, file, timer, lifecycle or failure", "tests", i, "event", "topic")
+		return f.fault("name the topic that the message comes on; or a request (http: GET /fields/3), queue, state, file, timer, lifecycle, failure, or invoke: true", "tests", i, "event", "topic")
 	case c.Event.kinds() > 1:
-		return f.fault("is of several kinds: name one of topic, http, queue, state, file, timer, lifecycle and failure", "tests", i, "event")
+		return f.fault("is of several kinds: name one of topic, http, queue, state, file, timer, lifecycle, failure and invoke", "tests", i, "event")
 	case c.Event.Topic == "" && (c.Event.QoS != nil || c.Event.Properties != nil):
 		return f.fault("qos and properties are a message's: name its topic, or leave them out", "tests", i, "event")
 	case c.Event.HTTP == "" && c.Event.Headers != nil:

@@ -86,6 +86,9 @@ func match(spec *function.Spec, c *Case) (*trigger.Explanation, []byte, error) {
 	if err != nil {
 		return nil, nil, fmt.Errorf("%s: event.data: %w", c.Name, err)
 	}
+	if c.Event.Invoke {
+		return &trigger.Explanation{Function: spec.Name, Starts: true}, data, nil
+	}
 	msg, err := c.Event.message(spec, data)
 	if err != nil {
 		return nil, nil, fmt.Errorf("%s: %w", c.Name, err)
