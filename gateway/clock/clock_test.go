@@ -142,15 +142,25 @@ func (w *world) passes(d time.Duration, fn func()) {
 
 func TestFirstStartWithoutAClock(t *testing.T) {
 	w := begin(t, &board{wall: epoch, up: 10 * time.Second, boot: "a"})
-	w.want(built.Add(10*time.Second), event.TimeUnknown)
+	w.want(built, event.TimeUnknown)
 	w.passes(time.Hour, func() { w.board.pass(time.Hour) })
-	w.want(built.Add(time.Hour+10*time.Second), event.TimeUnknown)
+	w.want(built.Add(time.Hour), event.TimeUnknown)
 	w.reboot(time.Minute, epoch, false)
-	w.want(built.Add(time.Hour+70*time.Second), event.TimeUnknown) // never earlier than before
+	w.want(built.Add(time.Hour+time.Minute), event.TimeUnknown) // never earlier than before
 	w.passes(time.Minute, func() { w.board.pass(time.Minute); w.board.jump(today, true) })
 	w.want(today, event.TimeSynchronised)
 	if s := w.Stats(); s.JumpsForward != 1 || s.Trust != 2 || s.Correction != 0 {
 		t.Errorf("stats %+v", s)
+	}
+}
+
+// TestFirstStartOfAFreshBuild: a gateway that was built today on a machine that
+// has been up for a year does not take it for next year.
+func TestFirstStartOfAFreshBuild(t *testing.T) {
+	w := begin(t, &board{wall: built.Add(time.Minute), up: year, boot: "a"})
+	w.want(built.Add(time.Minute), event.TimeEstimated)
+	if s := w.Stats(); s.Correction != 0 {
+		t.Errorf("the clock is corrected by %v", s.Correction)
 	}
 }
 

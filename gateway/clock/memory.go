@@ -74,9 +74,8 @@ func (c *Clock) begin(k *kept) {
 	s.wall, s.sinceBoot = c.src.Read()
 	s.slept = max(c.src.SinceBoot()-s.sinceBoot, 0)
 	up := s.sinceBoot + s.slept
-	c.seen = c.cfg.Built
+	c.seen = c.cfg.Built // which may have been while the machine was up
 	if k == nil {
-		c.seen = c.seen.Add(up)
 		c.judgeLocked(s)
 		s.steady = s.wall.Add(s.correction)
 		c.state.Store(s)
