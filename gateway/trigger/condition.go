@@ -24,6 +24,9 @@ type env struct {
 	Source     string            `expr:"source"`
 	Type       string            `expr:"type"`
 	ID         string            `expr:"id"`
+
+	// steps are what is left of conditionSteps.
+	steps int
 }
 
 const envNames = "data, params, topic, qos, retained, subject, source, type, id, properties and config"
@@ -56,8 +59,11 @@ func compileCondition(text string) (*condition, error) {
 	if err != nil {
 		return nil, firstLine(err)
 	}
+	if err := checkBounds(text, &tree.Node); err != nil {
+		return nil, err
+	}
 	c := &condition{text: text}
-	c.program, err = expr.Compile(text, expr.Env(env{}), expr.AsBool())
+	c.program, err = expr.Compile(text, append(bounded(), expr.Env(env{}), expr.AsBool())...)
 	if err != nil {
 		err = firstLine(err)
 		if strings.Contains(err.Error(), "unknown name") {
@@ -158,7 +164,11 @@ func (c *condition) holds(m *vm.VM, e *env) (bool, error) {
 			return false, fmt.Errorf("%w %s", errMissing, p)
 		}
 	}
+	e.steps = conditionSteps
 	out, err := m.Run(c.program, e)
+	if outOfSteps(err) {
+		return false, errSteps
+	}
 	if err != nil {
 		return false, firstLine(err)
 	}
