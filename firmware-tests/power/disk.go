@@ -102,9 +102,13 @@ func (d *disk) sync(c *call) {
 		f.pending = slices.Delete(f.pending, 0, n)
 		return
 	}
-	// A folder.
+	// A folder. A file that moved from another one is there for certain with it.
 	d.names = slices.DeleteFunc(d.names, func(n nameChange) bool {
-		return n.at < c.started && filepath.Dir(n.name) == filepath.Clean(c.path)
+		name := n.name
+		if n.kind == opRename {
+			name = n.to
+		}
+		return n.at < c.started && filepath.Dir(name) == filepath.Clean(c.path)
 	})
 }
 

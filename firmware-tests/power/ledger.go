@@ -23,6 +23,7 @@ type ledger struct {
 	publishers map[string]*observer.Publisher // by address
 	rest       map[string][]byte              // bytes of a packet that is not complete, by address
 	taken      map[string][]int               // acknowledged numbers, by publisher's name
+	objects    []int                          // acknowledged uploads
 }
 
 func newLedger(rec *recording) *ledger {
@@ -38,6 +39,10 @@ func (l *ledger) count() (n int) {
 
 // take reads the packets that a client was sent.
 func (l *ledger) take(c *call) error {
+	if n, ok := storedIn(c); ok {
+		l.objects = append(l.objects, n)
+		return nil
+	}
 	p := l.publishers[c.path]
 	if c.kind != opAnswered || p == nil {
 		return nil
@@ -73,6 +78,9 @@ func compare(ctx context.Context, dir string, l *ledger) (found string, err erro
 		}
 	}()
 	if found, err := integrity(ctx, path); err != nil || found != "" {
+		return found, err
+	}
+	if found, err := lostObject(ctx, s, dir, l.objects); err != nil || found != "" {
 		return found, err
 	}
 	waiting, err := queued(ctx, s)

@@ -1,15 +1,16 @@
 // Command power shows what a power cut takes: nothing that was acknowledged,
 // with durability full.
 //
-// It runs the gateway under strace while publishers send numbered events, and
-// has from that every write, every sync and every acknowledgement in their
+// It runs the gateway under strace while publishers send numbered events and
+// objects are put by HTTP, and has from that every write, every sync and every acknowledgement in their
 // order. Then it cuts the power at many points of the trace: what was synced is
 // there, and of the writes after it any may have arrived, in any order, in
 // parts. Each such disk is opened and compared with what had been acknowledged
 // up to that point.
 //
-// It proves itself: with durability relaxed, and with a seeded fault that does
-// not sync at all, the same must find that acknowledged events are gone.
+// It proves itself: with durability relaxed, and with seeded faults that do not
+// sync the database, or the bytes of objects, the same must find that something
+// acknowledged is gone.
 package main
 
 import (
@@ -66,8 +67,10 @@ func run(ctx context.Context, p plan, seeded string) error {
 	p.env = []string{"HEADGATE_STORE__DURABILITY=relaxed"}
 	err = mustLose(ctx, p, "durability relaxed")
 	if seeded != "" {
-		p.binary, p.env = seeded, []string{"HEADGATE_FAULT=no-fsync"}
-		err = errors.Join(err, mustLose(ctx, p, "seeded fault no-fsync"))
+		for _, fault := range []string{"no-fsync", "blob-not-synced"} {
+			p.binary, p.env = seeded, []string{"HEADGATE_FAULT=" + fault}
+			err = errors.Join(err, mustLose(ctx, p, "seeded fault "+fault))
+		}
 	}
 	return err
 }
@@ -82,6 +85,6 @@ func mustLose(ctx context.Context, p plan, what string) error {
 		fmt.Printf("%-24s NOT seen to lose anything in %d cuts\n", what, r.images)
 		return fmt.Errorf("%s was not seen to lose anything: the harness is blind to it", what)
 	}
-	fmt.Printf("%-24s loses in %d of %d cuts: %s\n", what, len(r.violations), r.images, r.violations[0])
+	fmt.Printf("%-28s loses in %d of %d cuts: %s\n", what, len(r.violations), r.images, r.violations[0])
 	return nil
 }

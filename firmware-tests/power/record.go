@@ -30,7 +30,11 @@ func record(ctx context.Context, p plan, dir string) (*recording, error) {
 	if err != nil {
 		return nil, err
 	}
-	pubs, err := prepare(ctx, g)
+	up, err := declareBucket(ctx, g)
+	if err != nil {
+		return nil, err
+	}
+	pubs, err := prepare(ctx, g, up)
 	if err != nil {
 		return nil, errors.Join(err, g.Kill())
 	}
@@ -49,7 +53,7 @@ func record(ctx context.Context, p plan, dir string) (*recording, error) {
 	if err := g.Start(ctx); err != nil {
 		return nil, err
 	}
-	publish(ctx, g, pubs, p.load)
+	publish(ctx, g, pubs, up, p.load)
 	if err := g.Kill(); err != nil {
 		return nil, err
 	}
@@ -69,8 +73,8 @@ func record(ctx context.Context, p plan, dir string) (*recording, error) {
 	return rec, err
 }
 
-// prepare deploys, adds the devices and stops.
-func prepare(ctx context.Context, g *rig.Gateway) ([]*observer.Publisher, error) {
+// prepare deploys, adds the devices and the uploaders' key, and stops.
+func prepare(ctx context.Context, g *rig.Gateway, up *uploads) ([]*observer.Publisher, error) {
 	if err := g.Start(ctx); err != nil {
 		return nil, err
 	}
@@ -91,16 +95,20 @@ func prepare(ctx context.Context, g *rig.Gateway) ([]*observer.Publisher, error)
 	if err := observer.DeployAlone(ctx, g); err != nil {
 		return nil, err
 	}
+	if err := up.addKey(ctx, g); err != nil {
+		return nil, err
+	}
 	return pubs, g.Stop()
 }
 
-func publish(ctx context.Context, g *rig.Gateway, pubs []*observer.Publisher, load time.Duration) {
+func publish(ctx context.Context, g *rig.Gateway, pubs []*observer.Publisher, up *uploads, load time.Duration) {
 	ctx, stop := context.WithTimeout(ctx, load)
 	defer stop()
 	var wg sync.WaitGroup
 	for _, p := range pubs {
 		wg.Go(func() { p.Run(ctx, g.Address, false) })
 	}
+	wg.Go(func() { up.run(ctx) })
 	wg.Wait()
 }
 

@@ -21,6 +21,7 @@ const (
 	opUnlink   // of a file
 	opRename   // from path to to
 	opAnswered // bytes to a client
+	opNothing  // it failed
 )
 
 // call is one system call of the gateway. For what changes a file its place in
@@ -53,7 +54,10 @@ type pendingCall struct {
 	at    int // place of a call that was put at its beginning, or -1
 }
 
-var resumed = regexp.MustCompile(`^<\.\.\. (\w+) resumed>(.*)$`)
+var (
+	resumed = regexp.MustCompile(`^<\.\.\. (\w+) resumed>(.*)$`)
+	padded  = regexp.MustCompile(`\)\s+= `) // where strace lines results up
+)
 
 // readTrace returns the calls that concern files below root, and what was
 // sent to clients.
@@ -85,7 +89,7 @@ func (t *traceReader) line(thread, text string) error {
 			return nil
 		}
 		delete(t.pending, thread)
-		return t.done(p.text+m[2], p)
+		return t.done(p.text+padded.ReplaceAllString(m[2], ") = "), p)
 	}
 	if head, ok := strings.CutSuffix(text, " <unfinished ...>"); ok {
 		p := pendingCall{text: head, began: len(t.calls), at: -1}
@@ -105,13 +109,20 @@ func (t *traceReader) line(thread, text string) error {
 // done takes a call that has returned.
 func (t *traceReader) done(text string, p pendingCall) error {
 	if strings.Contains(text, ") = -1 ") {
-		if p.at >= 0 {
-			return fmt.Errorf("a call failed that was taken for done: %.80s", text)
+		if p.at < 0 {
+			return nil
 		}
-		return nil
+		if c := &t.calls[p.at]; c.kind == opUnlink || c.kind == opRename {
+			c.kind = opNothing // as when a file is removed that is not there
+			return nil
+		}
+		return fmt.Errorf("a call failed that was taken for done: %.80s", text)
+	}
+	if p.at >= 0 {
+		return nil // it was taken at its beginning
 	}
 	c, ok, err := t.parse(text)
-	if err != nil || !ok || p.at >= 0 {
+	if err != nil || !ok {
 		return err
 	}
 	c.started = p.began

@@ -16,6 +16,7 @@ import (
 type result struct {
 	calls, syncs, writes int
 	acknowledged         int
+	uploads              int // acknowledged
 	images               int
 	byLoss               map[string]int
 	violations           []string
@@ -67,8 +68,9 @@ func cut(ctx context.Context, p plan, dir string) (*result, error) {
 		return nil, err
 	}
 	r.acknowledged = led.count()
-	if r.acknowledged == 0 {
-		return nil, errors.New("the trace shows no acknowledgement: it does not show the gateway's work")
+	r.uploads = len(led.objects)
+	if r.acknowledged == 0 || r.uploads == 0 {
+		return nil, errors.New("the trace shows no acknowledgement of events, or none of uploads: it does not show the gateway's work")
 	}
 	return r, nil
 }
@@ -117,6 +119,7 @@ func (r *result) print() {
 	fmt.Printf("%-34s %8d\n", "  writes", r.writes)
 	fmt.Printf("%-34s %8d\n", "  syncs", r.syncs)
 	fmt.Printf("%-34s %8d\n", "acknowledged events", r.acknowledged)
+	fmt.Printf("%-34s %8d\n", "acknowledged uploads", r.uploads)
 	fmt.Printf("%-34s %8d\n", "power cuts", r.images)
 	for i := range losses {
 		fmt.Printf("%-34s %8d\n", "  "+losses[i].name, r.byLoss[losses[i].name])

@@ -180,6 +180,9 @@ func (b *blobs) there(digest string) bool {
 }
 
 func syncFile(path string) error {
+	if fault.On(fault.BlobNotSynced) {
+		return nil
+	}
 	f, err := os.OpenFile(path, os.O_RDWR, 0)
 	if err != nil {
 		return err

@@ -13,6 +13,8 @@ const (
 	AckBeforeCommit Fault = "ack-before-commit"
 	// NoFsync lets commits return before they are on disk.
 	NoFsync Fault = "no-fsync"
+	// BlobNotSynced commits the row of an object whose bytes are not on disk.
+	BlobNotSynced Fault = "blob-not-synced"
 	// NoDuplicateCheck processes a redelivered event again.
 	NoDuplicateCheck Fault = "no-duplicate-check"
 	// SkipRestore reuses an instance without restoring its clean state.
