@@ -114,8 +114,12 @@ func (s *Service) put(ctx context.Context, u Upload) (out Stored, err error) {
 		return out, err
 	}
 	defer func() { err = errors.Join(err, in.end()) }()
+	before, saved := in.about, in.saved
 	if err := in.copy(&u); err != nil {
 		return out, err
+	}
+	if u.BodyDigest != nil && string(u.BodyDigest) != string(in.body.Sum(nil)) {
+		return out, in.takeBack(&u, before, saved)
 	}
 	if u.Ranged && in.offset < u.Total {
 		if err := in.keep(); err != nil {
@@ -254,7 +258,7 @@ func (in *incoming) step() error {
 // finish makes an object of what has arrived.
 func (in *incoming) finish(ctx context.Context, u *Upload) (Stored, error) {
 	sum := in.hash.Sum(nil)
-	if u.Digest != nil && string(u.Digest) != string(sum) || u.BodyDigest != nil && string(u.BodyDigest) != string(in.body.Sum(nil)) {
+	if u.Digest != nil && string(u.Digest) != string(sum) {
 		return Stored{}, ErrDigest
 	}
 	out := Stored{Object: function.Object{Digest: function.DigestOf(sum), Size: in.offset, Type: in.about.Type}, Complete: true, Offset: in.offset}
@@ -284,6 +288,24 @@ func (in *incoming) end() error {
 	err := errors.Join(in.reserve(0), removeIfThere(in.file.Name()))
 	in.s.uploads.release(in, false)
 	return err
+}
+
+// takeBack makes an upload what it was before a part whose digest is not what
+// was said of it, so that the part can be sent again.
+func (in *incoming) takeBack(u *Upload, before partial, saved int64) error {
+	if !u.Ranged || saved == 0 {
+		return ErrDigest
+	}
+	in.about, in.offset, in.saved = before, saved, saved
+	// What is known of it goes back first: content behind its end is cut off.
+	if err := in.s.uploads.write(in.id, &in.about); err != nil {
+		return in.noRoom(err)
+	}
+	if err := in.file.Truncate(saved); err != nil {
+		return err
+	}
+	in.done = true
+	return errors.Join(in.reserve(saved), ErrDigest)
 }
 
 // keep puts what has arrived on disk, for the rest to follow.
