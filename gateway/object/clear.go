@@ -2,8 +2,6 @@ package object
 
 import (
 	"context"
-	"fmt"
-	"slices"
 	"time"
 
 	"github.com/headgate-io/headgate/function"
@@ -26,6 +24,8 @@ func (s *Service) clear(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-s.blobs.wake:
+		case <-s.wanted.wake:
+			s.makeRoom(ctx)
 		case <-t.C:
 			if err := s.Expire(ctx); err != nil && ctx.Err() == nil {
 				s.cfg.Logger.Warn("delete expired objects", "error", err)
@@ -70,73 +70,6 @@ func stillExpired(v *store.View, rows []store.ObjectRow) ([]function.ObjectChang
 		if !alive {
 			gone = append(gone, function.ObjectChange{Bucket: row.Bucket, Key: row.Key, Delete: true, Object: row.Object})
 		}
-	}
-	return gone, nil
-}
-
-// Room are the deletions that make room for changes in buckets that drop their
-// oldest objects. What it reads is part of the view's read set.
-func (s *Service) Room(v *store.View, changes []function.ObjectChange) ([]function.ObjectChange, error) {
-	var evicted []function.ObjectChange
-	for i := range changes {
-		name := changes[i].Bucket
-		b := s.buckets[name]
-		if b == nil || !b.DropOldest || slices.ContainsFunc(changes[:i], func(c function.ObjectChange) bool { return c.Bucket == name }) {
-			continue
-		}
-		gone, err := s.roomIn(v, b, changes)
-		if err != nil {
-			return nil, fmt.Errorf("make room in bucket %s: %w", name, err)
-		}
-		evicted = append(evicted, gone...)
-	}
-	s.stats.evicted.Add(uint64(len(evicted)))
-	return evicted, nil
-}
-
-func (s *Service) roomIn(v *store.View, b *Bucket, changes []function.ObjectChange) (gone []function.ObjectChange, err error) {
-	use := s.store.BucketUse(b.Name)
-	bytes, count := use.Bytes+use.Reserved-b.Quota, use.Objects-b.MaxObjects // by how much it is over
-	changed := map[string]bool{}
-	for i := range changes {
-		c := &changes[i]
-		if c.Bucket != b.Name {
-			continue
-		}
-		changed[c.Key] = true
-		old, found, err := lookUp(v, b.Name, c.Key)
-		if err != nil {
-			return nil, err
-		}
-		if found {
-			bytes, count = bytes-old.Size, count-1
-		}
-		if !c.Delete {
-			bytes, count = bytes+c.Object.Size, count+1
-		}
-	}
-	if bytes <= 0 && count <= 0 {
-		return nil, nil
-	}
-	const most = 256 // in one unit
-	oldest, err := s.store.OldestObjects(context.Background(), b.Name, most)
-	if err != nil {
-		return nil, err
-	}
-	for _, row := range oldest {
-		if bytes <= 0 && count <= 0 {
-			return gone, nil
-		}
-		if now, found, err := lookUp(v, b.Name, row.Key); err != nil {
-			return nil, err
-		} else if changed[row.Key] || !found || now.Digest != row.Digest || !now.Modified.Equal(row.Modified) {
-			continue // it is not the oldest any more
-		}
-		gone = append(gone, function.ObjectChange{Bucket: b.Name, Key: row.Key, Delete: true, Object: row.Object})
-		bytes, count = bytes-row.Size, count-1
-	}
-	if bytes > 0 || count > 0 {
-		return nil, ErrNoRoom
 	}
 	return gone, nil
 }

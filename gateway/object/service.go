@@ -7,7 +7,6 @@ import (
 	"io/fs"
 	"log/slog"
 	"os"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -64,13 +63,14 @@ type Service struct {
 	blobs   *blobs
 	buckets map[string]*Bucket
 	uploads *uploads
+	wanted  wanted
 	stats   counters
 
 	dispatcher Dispatcher
 	newID      func() string
 
-	stop context.CancelFunc
-	done sync.WaitGroup
+	stop  context.CancelFunc
+	ended chan struct{} // closed when nothing is cleared away any more
 }
 
 // Errors of the service; others are those of the store, of the dispatcher and
@@ -114,7 +114,7 @@ func New(cfg Config, s *store.Store) (*Service, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open the folder of the objects %s: %w", cfg.Dir, err)
 	}
-	v := &Service{cfg: cfg, store: s, blobs: b, buckets: map[string]*Bucket{}}
+	v := &Service{cfg: cfg, store: s, blobs: b, buckets: map[string]*Bucket{}, wanted: newWanted(), ended: make(chan struct{})}
 	for i := range cfg.Buckets {
 		bucket := &cfg.Buckets[i]
 		v.buckets[bucket.Name] = bucket
@@ -138,8 +138,7 @@ func (s *Service) Start(d Dispatcher, newID func() string) {
 	s.dispatcher, s.newID = d, newID
 	ctx, cancel := context.WithCancel(context.Background())
 	s.stop = cancel
-	s.done.Add(1)
-	go func() { defer s.done.Done(); s.clear(ctx) }()
+	go func() { defer close(s.ended); s.clear(ctx) }()
 }
 
 // Close ends what clears away. It must come before the dispatcher's and the
@@ -147,7 +146,7 @@ func (s *Service) Start(d Dispatcher, newID func() string) {
 func (s *Service) Close() {
 	if s.stop != nil {
 		s.stop()
-		s.done.Wait()
+		<-s.ended
 	}
 }
 
@@ -256,7 +255,23 @@ func lookUp(v *store.View, bucket, key string) (o function.Object, found bool, e
 // known what became of that, whether or not somebody still waits: until then the
 // content is needed.
 func (s *Service) commit(ctx context.Context, source, bucket, key string, o *function.Object, may Condition) (replaced bool, err error) {
-	err = s.dispatcher.Decide(context.WithoutCancel(ctx), s.newID(), source, func(v *store.View) (e function.Effects, err error) {
+	ctx = context.WithoutCancel(ctx)
+	for try := 0; ; try++ {
+		replaced, err = s.tryCommit(ctx, source, bucket, key, o, may)
+		var more *moreRoomError
+		if !errors.As(err, &more) || try == 3 {
+			return replaced, err
+		}
+		select {
+		case <-more.made:
+		case <-s.ended:
+			return replaced, err
+		}
+	}
+}
+
+func (s *Service) tryCommit(ctx context.Context, source, bucket, key string, o *function.Object, may Condition) (replaced bool, err error) {
+	err = s.dispatcher.Decide(ctx, s.newID(), source, func(v *store.View) (e function.Effects, err error) {
 		var old function.Object
 		if old, replaced, err = lookUp(v, bucket, key); err == nil && may != nil {
 			err = may(old, replaced)
