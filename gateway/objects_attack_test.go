@@ -2,6 +2,7 @@ package gateway_test
 
 import (
 	"fmt"
+	"net/http"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -94,5 +95,66 @@ func TestRoomForOneThatIsLarge(t *testing.T) {
 	}
 	if got := r.ask("HEAD", url+"/buckets/many/0", "", all).status; got != 200 {
 		t.Errorf("the oldest: %d", got)
+	}
+}
+
+// TestUploadsOfOthers leaves places for uploads to those who have none, however
+// many somebody else holds: of those under way, and of those that may go on.
+func TestUploadsOfOthers(t *testing.T) {
+	r, url := served(t, buckets(map[string]config.Bucket{"theirs": {}, "ours": {}}), func(c *config.Config) {
+		c.Objects.MaxUploads, c.Objects.MaxPartial = 2, 6
+	})
+	theirs, ours := r.scoped("theirs", "write:theirs"), r.scoped("ours", "write:ours", "read:ours")
+	begin := func(key, bucket, name string) int {
+		t.Helper()
+		return r.ask("PUT", url+"/buckets/"+bucket+"/"+name, "x", key, "Content-Range: bytes 0-0/5").status
+	}
+	for i := range 20 {
+		want := 308
+		if i >= 6 {
+			want = 429
+		}
+		if got := begin(theirs, "theirs", fmt.Sprint(i)); got != want {
+			t.Fatalf("their upload %d: %d, want %d", i, got, want)
+		}
+	}
+	for i := range 4 {
+		want := 308
+		if i == 3 {
+			want = 429 // each has its half
+		}
+		if got := begin(ours, "ours", fmt.Sprint(i)); got != want {
+			t.Errorf("our upload %d: %d, want %d", i, got, want)
+		}
+	}
+	if got := begin(theirs, "theirs", "more"); got != 429 {
+		t.Errorf("theirs again: %d", got)
+	}
+	if a := r.ask("PUT", url+"/buckets/ours/0", "yyyy", ours, "Content-Range: bytes 1-4/5"); a.status != 201 {
+		t.Errorf("ours goes on: %d %s", a.status, a.body)
+	}
+	if got := r.counter("headgate_objects_partial_bytes"); got != 5 {
+		t.Errorf("%d bytes are kept of uploads", got)
+	}
+	if left, _ := filepath.Glob(filepath.Join(r.cfg.StateDir, "objects", "uploads", "*")); len(left) != 10 {
+		t.Errorf("%d files", len(left))
+	}
+
+	body, release := newSlow("x")
+	defer release()
+	go func() {
+		if q, err := http.NewRequestWithContext(t.Context(), http.MethodPut, url+"/buckets/theirs/slow", body); err == nil {
+			q.Header.Set("Authorization", strings.TrimPrefix(theirs, "Authorization: "))
+			if resp, err := http.DefaultTransport.RoundTrip(q); err == nil {
+				resp.Body.Close()
+			}
+		}
+	}()
+	r.until("an upload is under way", func() bool { return r.counter("headgate_objects_uploads") == 1 })
+	if a := r.ask("PUT", url+"/buckets/theirs/a", "x", theirs); a.status != 429 {
+		t.Errorf("the last place: %d", a.status)
+	}
+	if a := r.ask("PUT", url+"/buckets/ours/a", "x", ours); a.status != 201 {
+		t.Errorf("for others: %d %s", a.status, a.body)
 	}
 }

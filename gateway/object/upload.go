@@ -105,10 +105,10 @@ func (s *Service) put(ctx context.Context, u Upload) (out Stored, err error) {
 	if err != nil {
 		return out, err
 	}
-	if !s.uploads.enter() {
+	if !s.uploads.enter(u.Source) {
 		return out, ErrBusy
 	}
-	defer s.uploads.leave()
+	defer s.uploads.leave(u.Source)
 	in, err := s.uploads.begin(&u, &b, spare)
 	if err != nil {
 		return out, err

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"math"
 	"os"
 	"path/filepath"
@@ -41,12 +40,14 @@ type uploads struct {
 	mu   sync.Mutex // guards what follows
 	busy map[string]bool
 	kept map[string]partial
+	// by counts the uploads under way by where they come from.
+	by map[string]int
 }
 
 func openUploads(s *Service) (*uploads, error) {
 	u := &uploads{
 		s: s, dir: filepath.Join(s.cfg.Dir, uploadFolder), slots: make(chan struct{}, s.cfg.MaxUploads),
-		busy: map[string]bool{}, kept: map[string]partial{},
+		busy: map[string]bool{}, kept: map[string]partial{}, by: map[string]int{},
 	}
 	entries, err := os.ReadDir(u.dir)
 	if err != nil {
@@ -104,17 +105,31 @@ func uploadID(bucket, key string) string {
 	return hex.EncodeToString(sum[:16])
 }
 
-// enter takes one of the places for uploads, leave gives it back.
-func (u *uploads) enter() bool {
+// enter takes one of the places for uploads, leave gives it back. The last one
+// is not for whoever has all the others: slow ones hold a place for hours.
+func (u *uploads) enter(source string) bool {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if most := cap(u.slots); most > 1 && u.by[source] >= most-1 {
+		return false
+	}
 	select {
 	case u.slots <- struct{}{}:
+		u.by[source]++
 		return true
 	default:
 		return false
 	}
 }
 
-func (u *uploads) leave() { <-u.slots }
+func (u *uploads) leave(source string) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.by[source]--; u.by[source] == 0 {
+		delete(u.by, source)
+	}
+	<-u.slots
+}
 
 // begin opens the file that an upload goes to.
 func (u *uploads) begin(up *Upload, b *Bucket, spare int64) (*incoming, error) {
@@ -123,6 +138,7 @@ func (u *uploads) begin(up *Upload, b *Bucket, spare int64) (*incoming, error) {
 		in.about.Total = up.Total
 	}
 	if up.Ranged || up.Length >= checkpointBytes {
+		u.makePlace(up)
 		if err := u.claim(up, in); err != nil {
 			return nil, err
 		}
@@ -137,6 +153,9 @@ func (u *uploads) begin(up *Upload, b *Bucket, spare int64) (*incoming, error) {
 			return nil, errors.Join(err, in.end())
 		}
 		err = errors.Join(err, in.reserve(0))
+		if in.id != "" {
+			err = errors.Join(err, removeIfThere(u.path(in.id, contentSuffix)))
+		}
 		u.release(in, false)
 		return nil, err
 	}
@@ -236,16 +255,62 @@ func (u *uploads) expire() {
 	for id, p := range u.kept {
 		if age(now, p.Updated) >= u.s.cfg.KeepPartial {
 			gone = append(gone, id)
-			delete(u.kept, id)
-			u.busy[id] = true
-			_ = u.s.store.Reserve(p.Bucket, -p.Offset, math.MaxInt64/2) // giving back cannot fail
+			u.giveUpLocked(id)
 		}
 	}
 	u.mu.Unlock()
+	u.remove(gone)
+}
+
+// makePlace gives up an upload where no further one may be kept to go on: the
+// one that has not gone on for longest, of the bucket that has most. So who may
+// write to one bucket does not keep those out who write to others.
+func (u *uploads) makePlace(up *Upload) {
+	u.mu.Lock()
+	if _, there := u.kept[uploadID(up.Bucket, up.Key)]; there || len(u.kept)+len(u.busy) < u.s.cfg.MaxPartial {
+		u.mu.Unlock()
+		return
+	}
+	has := map[string]int{}
+	for _, p := range u.kept {
+		has[p.Bucket]++
+	}
+	most := up.Bucket
+	for bucket, n := range has {
+		if n > has[most] {
+			most = bucket
+		}
+	}
+	var oldest string
+	if has[most] > has[up.Bucket]+1 {
+		for id, p := range u.kept {
+			if p.Bucket == most && (oldest == "" || p.Updated < u.kept[oldest].Updated) {
+				oldest = id
+			}
+		}
+		u.giveUpLocked(oldest)
+	}
+	u.mu.Unlock()
+	if oldest != "" {
+		u.remove([]string{oldest})
+	}
+}
+
+// giveUpLocked makes a kept upload one that nobody can go on with; remove
+// follows.
+func (u *uploads) giveUpLocked(id string) {
+	p := u.kept[id]
+	delete(u.kept, id)
+	u.busy[id] = true
+	_ = u.s.store.Reserve(p.Bucket, -p.Offset, math.MaxInt64/2) // giving back cannot fail
+}
+
+// remove removes what lies there of uploads that were given up.
+func (u *uploads) remove(gone []string) {
 	for _, id := range gone {
 		for _, suffix := range []string{aboutSuffix, contentSuffix} {
-			if err := removeIfThere(u.path(id, suffix)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-				u.s.cfg.Logger.Warn("remove an expired upload", "error", err)
+			if err := removeIfThere(u.path(id, suffix)); err != nil {
+				u.s.cfg.Logger.Warn("remove an upload that was given up", "error", err)
 			}
 		}
 		u.s.stats.uploadsExpired.Add(1)
