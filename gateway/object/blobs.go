@@ -66,9 +66,13 @@ func openBlobs(dir string, log *slog.Logger) (*blobs, error) {
 	return b, errors.Join(durable.SyncFolder(dir), durable.SyncFolder(filepath.Dir(dir)))
 }
 
-// path is where the file of a digest is.
+// path is where the file of a digest is. What is none, as a damaged or foreign
+// database may say, is a place where nothing ever is.
 func (b *blobs) path(digest string) string {
-	hex := strings.TrimPrefix(digest, function.DigestPrefix)
+	hex, ok := strings.CutPrefix(digest, function.DigestPrefix)
+	if !ok || len(hex) != 64 || strings.Trim(hex, "0123456789abcdef") != "" {
+		return filepath.Join(b.dir, blobFolder, "none")
+	}
 	return filepath.Join(b.dir, blobFolder, hex[:2], hex)
 }
 

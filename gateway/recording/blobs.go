@@ -30,7 +30,7 @@ func (p *Player) ReadBlob(digest string, offset int64, dst []byte) (int, error) 
 	for i := range p.rec.Answers.Blobs {
 		b := &p.rec.Answers.Blobs[i]
 		from := offset - b.Offset
-		if b.Digest != digest || b.Cut || from < 0 || from > 0 && from+int64(len(dst)) > int64(len(b.Data)) {
+		if b.Digest != digest || b.Cut || from < 0 || from > 0 && int64(len(dst)) > int64(len(b.Data))-from {
 			continue
 		}
 		return copy(dst, b.Data[from:]), nil

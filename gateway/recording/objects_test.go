@@ -3,6 +3,8 @@ package recording_test
 import (
 	"bytes"
 	"crypto/sha256"
+	"fmt"
+	"math"
 	"testing"
 	"time"
 
@@ -66,6 +68,21 @@ func TestReplayReadsObjects(t *testing.T) {
 	large, err := record(2<<20).Run(t.Context(), engine, rec.Spec, files(source), nil, true)
 	if err != nil || len(large.Unanswered) != 1 {
 		t.Errorf("a large object: %v, %+v", err, large)
+	}
+	for _, made := range []struct{ size, offset int64 }{{-5, 0}, {math.MinInt64, 0}, {math.MaxInt64, -(math.MaxInt64 - 1<<52)}, {1 << 53, math.MinInt64}, {1 << 53, 1 << 52}} {
+		lie := record(10)
+		for i := range lie.Answers.State {
+			lie.Answers.State[i].Value = fmt.Appendf(nil, `{"digest":"sha256:aa","size":%d,"type":"text/plain"}`, made.size)
+		}
+		for i := range lie.Answers.Blobs {
+			lie.Answers.Blobs[i].Offset = made.offset
+		}
+		for _, call := range []string{`objects.get("camera", "a").text()`, `objects.get("camera", "a").bytes()`, fmt.Sprintf(`objects.read("camera", "a", %d, 3)`, int64(1)<<52)} {
+			got, err := lie.Run(t.Context(), engine, rec.Spec, files(`export default (e, {objects}) => { try { `+call+` } catch (e) { return e.message } }`), nil, false)
+			if err != nil || got.Outcome.Outcome == "trapped" {
+				t.Errorf("%s of a made-up recording, %+v: %v, %+v", call, made, err, got)
+			}
+		}
 	}
 	if err := rec.Redact("objects"); err != nil || bytes.Count(rec.Answers.Blobs[0].Data, []byte("x")) != 1000 || len(rec.Redacted) != 1 {
 		t.Errorf("redact: %v", err)

@@ -44,6 +44,9 @@ func (g *Grant) WithObjects(p ObjectPolicy) *Grant {
 	return &with
 }
 
+// errObjectSize is what a damaged database or a made-up recording may say.
+const errObjectSize = constError("an object whose size is below 0")
+
 const errNoObjects = constError("this function may not touch objects: add them to permissions.objects")
 
 // object parts bucket/key and asks whether the function may do with it what it
@@ -90,7 +93,9 @@ func (c *Calls) stat(call string, raw []byte) (o function.Object, e abi.Errno) {
 	}
 	value, found, err := c.state().Get(function.ObjectSpace(bucket), key)
 	if err == nil && found {
-		o, err = function.DecodeObject(value)
+		if o, err = function.DecodeObject(value); err == nil && o.Size < 0 {
+			err = errObjectSize
+		}
 	}
 	if err != nil {
 		c.stateFailed(call, err)
