@@ -143,6 +143,12 @@ func (s *source) yamlFault(err error) error {
 	if name, ok := strings.CutPrefix(message, "unknown field "); ok {
 		message = fmt.Sprintf("unknown field %s: check its spelling and its indentation", name)
 	}
+	switch {
+	case strings.HasPrefix(message, "found character '\t'"):
+		message = "a tab cannot indent YAML: use spaces"
+	case message == "value is not allowed in this context":
+		message = "this does not belong here: check the indentation of this line and of those above"
+	}
 	f := &Fault{File: s.file, Message: message}
 	if t := at.GetToken(); t != nil && t.Position != nil {
 		f.Line, f.Column = t.Position.Line, t.Position.Column

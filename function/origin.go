@@ -140,7 +140,7 @@ func MayFetch(allowed []Origin, u *url.URL) error {
 	if len(have) == 0 {
 		return errors.New("permissions.fetch allows nothing: add the origin to it")
 	}
-	return fmt.Errorf("permissions.fetch allows %s", strings.Join(have, ", "))
+	return fmt.Errorf("permissions.fetch allows %s: add the origin to it", strings.Join(have, ", "))
 }
 
 func (o *Origin) covers(u *url.URL, host, port string) bool {

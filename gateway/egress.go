@@ -67,6 +67,12 @@ func invocation(r *dispatch.Record) api.Invocation {
 		for _, p := range r.Effects.Publishes {
 			i.Published = append(i.Published, p.Topic)
 		}
+		for _, q := range r.Effects.Enqueues {
+			i.Enqueued = append(i.Enqueued, q.Queue)
+		}
+		for _, f := range r.Effects.Invokes {
+			i.Invoked = append(i.Invoked, f.Function)
+		}
 	}
 	switch {
 	case r.Dead:

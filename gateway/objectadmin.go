@@ -15,7 +15,6 @@ import (
 	"github.com/headgate-io/headgate/gateway/config"
 	"github.com/headgate-io/headgate/gateway/doctor"
 	"github.com/headgate-io/headgate/gateway/object"
-	"github.com/headgate-io/headgate/gateway/store"
 )
 
 // objectAdmin is the objects as the admin API has them.
@@ -86,7 +85,7 @@ func objectFault(err error) error {
 	var body *object.BodyError
 	switch {
 	case errors.Is(err, object.ErrNoBucket), errors.Is(err, object.ErrNotFound), errors.Is(err, object.ErrMissing):
-		return fmt.Errorf("%w: %w", err, store.ErrNotFound)
+		return admin.Missing(err)
 	case errors.Is(err, object.ErrInvalid), errors.Is(err, object.ErrTooLarge), errors.Is(err, object.ErrBusy), errors.Is(err, object.ErrNoRoom), errors.As(err, &body):
 		return admin.Refusal(err)
 	}

@@ -95,7 +95,7 @@ func (a recordingAdmin) Drop(id string) error { return missing(a.g.recordings.Dr
 
 func missing(err error) error {
 	if errors.Is(err, recording.ErrNotFound) {
-		return fmt.Errorf("%w: %w", store.ErrNotFound, err)
+		return admin.Missing(err)
 	}
 	return err
 }

@@ -83,7 +83,7 @@ func TestFetchFailsInJavaScript(t *testing.T) {
 		err  error
 		want string
 	}{
-		{`fetch("https://elsewhere.org/a?key=1")`, nil, "DENIED http_fetch: https://elsewhere.org/a: permissions.fetch allows https://api.example.org"},
+		{`fetch("https://elsewhere.org/a?key=1")`, nil, "DENIED http_fetch: https://elsewhere.org/a: permissions.fetch allows https://api.example.org: add the origin to it"},
 		{`fetch("ftp://api.example.org")`, nil, "INVALID http_fetch: the URL must be absolute, with http:// or https://"},
 		{`fetch("https://api.example.org", {body: {a: 1}})`, nil, "undefined Request: the body is of type object: pass a string, bytes or URLSearchParams, or JSON.stringify it"},
 		{`fetch("https://api.example.org")`, errors.New("no route"), "UNAVAILABLE http_fetch: https://api.example.org: no route"},

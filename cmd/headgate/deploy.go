@@ -96,7 +96,7 @@ func (a *app) deploy(ctx context.Context, c *client.Client, dir string, only []s
 		}
 		done = append(done, d)
 		if !a.json {
-			fmt.Fprintln(a.out, deployedLine(d))
+			fmt.Fprintln(a.out, deployedLine(d, o.Alias))
 			for _, s := range d.MissingSecrets {
 				fmt.Fprintf(a.err, "note: secret %s of %s is not set: headgate secret set %s %s\n", s, d.Name, d.Name, s)
 			}
@@ -129,7 +129,8 @@ func (a *app) authorKey() (ed25519.PrivateKey, error) {
 	return key, nil
 }
 
-func deployedLine(d api.Deployed) string {
+// deployedLine says what became of a deployment under an alias, if any was given.
+func deployedLine(d api.Deployed, alias string) string {
 	line := fmt.Sprintf("%s@%d is live", d.Name, d.Version)
 	if d.Alias != "" {
 		line = fmt.Sprintf("%s@%d is %s", d.Name, d.Version, d.Alias)
@@ -139,6 +140,9 @@ func deployedLine(d api.Deployed) string {
 	}
 	if !d.Changed {
 		line = fmt.Sprintf("%s@%d was live already", d.Name, d.Version)
+		if alias != "" {
+			line += ", nothing is new for " + alias
+		}
 	}
 	for _, t := range d.Triggers {
 		line += "  " + t

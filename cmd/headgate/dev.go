@@ -72,6 +72,10 @@ func (a *app) devGateway(ctx context.Context, f *runFlags) (*client.Client, chan
 			return nil, nil, err
 		}
 		err = c.Do(ctx, "GET", "/readyz", nil, nil)
+		var starting *client.Error
+		if errors.As(err, &starting) && starting.Status == http.StatusServiceUnavailable {
+			err = c.WaitReady(ctx)
+		}
 		if err == nil || to.named || !errors.Is(err, client.ErrUnreachable) {
 			return c, nil, err
 		}
@@ -122,6 +126,9 @@ func (a *app) devGateway(ctx context.Context, f *runFlags) (*client.Client, chan
 		}
 	}
 	fmt.Fprintf(a.err, "running a gateway here: MQTT on %s, HTTP on %s, state in %s\n", strings.Join(mqtt, ", "), about.Listeners["http"], cfg.StateDir)
+	if to, err := a.target(); err == nil && to.address != "unix://"+cfg.SocketPath() {
+		fmt.Fprintf(a.err, "other verbs reach it with: export HEADGATE_HOST=unix://%s\n", cfg.SocketPath())
+	}
 	return c, ended, nil
 }
 

@@ -26,6 +26,9 @@ func (a *app) explainCommand() *cobra.Command {
 		Example: "  headgate explain farm/3/moisture '{\"moisture\":27}' --run\n  headgate explain --kind state weather:today/rain 4",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			var err error
+			if q.Kind == "http" && !strings.Contains(args[0], " /") {
+				return usageError{fmt.Errorf("%q is no request: write method and path as one argument, as in 'GET /fields/3?unit=mm'", args[0])}
+			}
 			if q.Subject = args[0]; len(args) == 2 {
 				if q.Data, err = a.argument(args, 1); err != nil {
 					return err

@@ -228,6 +228,14 @@ func (a *app) noteUnknown(ctx context.Context, c *client.Client, name string) {
 	}
 }
 
+// noteUndeclared tells, where it can, that a function does not ask for a secret.
+func (a *app) noteUndeclared(ctx context.Context, c *client.Client, name, secret string) {
+	var d api.FunctionDetail
+	if err := c.Do(ctx, http.MethodGet, functionPath(name), nil, &d); err == nil && !slices.Contains(d.Spec.Secrets, secret) {
+		fmt.Fprintf(a.err, "note: %s@%d does not declare %s: add it to secrets in its manifest\n", name, d.Version, secret)
+	}
+}
+
 // call is one request to the gateway.
 func (a *app) call(cmd *cobra.Command, method, path string, body, out any) error {
 	c, err := a.client()

@@ -85,8 +85,13 @@ func invocationLine(i api.Invocation) string {
 	if i.Attempt > 1 {
 		fmt.Fprintf(&b, "  attempt %d", i.Attempt)
 	}
-	if len(i.Published) > 0 {
-		b.WriteString("  published " + strings.Join(i.Published, " "))
+	for _, did := range [...]struct {
+		what string
+		to   []string
+	}{{"published", i.Published}, {"enqueued", i.Enqueued}, {"invoked", i.Invoked}} {
+		if len(did.to) > 0 {
+			b.WriteString("  " + did.what + " " + strings.Join(did.to, " "))
+		}
 	}
 	if i.Outcome != "ok" {
 		b.WriteString("  " + failure(i.Outcome, i.Error))

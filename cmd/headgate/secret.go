@@ -40,13 +40,19 @@ name once its manifest declares it.`,
 				return err
 			}
 			defer clear(value)
-			if err := a.call(cmd, http.MethodPut, secretPath(args[0], args[1]), value, nil); err != nil {
+			c, err := a.client()
+			if err != nil {
+				return err
+			}
+			defer c.Close()
+			if err := c.Do(cmd.Context(), http.MethodPut, secretPath(args[0], args[1]), value, nil); err != nil {
 				return err
 			}
 			if a.json {
 				return a.printJSON(map[string]string{"function": args[0], "name": args[1]})
 			}
 			fmt.Fprintf(a.out, "set %s of %s\n", args[1], args[0])
+			a.noteUndeclared(cmd.Context(), c, args[0], args[1])
 			return nil
 		},
 	}

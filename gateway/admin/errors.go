@@ -20,6 +20,19 @@ func (r refusal) Unwrap() error { return r.error }
 // its text.
 func Refusal(err error) error { return refusal{err} }
 
+// missing is an error about what is not there.
+type missing struct{ error }
+
+// Unwrap returns what is wrong.
+func (m missing) Unwrap() error { return m.error }
+
+// Is makes it a store.ErrNotFound, which its text does not repeat.
+func (missing) Is(target error) bool { return target == store.ErrNotFound }
+
+// Missing marks err as one of something that is not there: the API answers it
+// with 404 and its text.
+func Missing(err error) error { return missing{err} }
+
 // problem makes an answer of an error: what the caller did wrong says so, all
 // else is the gateway's own fault.
 func problem(err error) error {

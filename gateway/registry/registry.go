@@ -147,7 +147,7 @@ func (r *Registry) stored(ctx context.Context, name string, number int) (store.V
 		}
 		return v, b, nil
 	}
-	return store.Version{}, nil, fmt.Errorf("%s@%d: %w", name, number, store.ErrNotFound)
+	return store.Version{}, nil, fmt.Errorf("%s@%d: %w; 'headgate describe %s' shows its versions", name, number, store.ErrNotFound, name)
 }
 
 // compile makes a bundle ready to run without making it live.

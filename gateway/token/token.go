@@ -212,6 +212,9 @@ func (r *Registry) Add(ctx context.Context, name string, want []Scope, ttl time.
 		row.Scopes = append(row.Scopes, string(s))
 	}
 	if err := r.store.AddToken(ctx, row); err != nil {
+		if errors.Is(err, store.ErrExists) {
+			err = fmt.Errorf("%w: choose another name, or revoke it first", err)
+		}
 		return "", Info{}, err
 	}
 	r.mu.Lock()

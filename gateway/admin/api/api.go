@@ -169,6 +169,8 @@ type Invocation struct {
 	FuelLimit uint64        `json:"fuel_limit"`
 	ColdStart bool          `json:"cold_start"`
 	Published []string      `json:"published,omitempty"`
+	Enqueued  []string      `json:"enqueued,omitempty" doc:"the queues that it put messages on"`
+	Invoked   []string      `json:"invoked,omitempty" doc:"the functions that it started"`
 	Writes    int           `json:"writes,omitempty"`
 	// Next says what follows a failure: "retry in 2s", "dead letter".
 	Next string `json:"next,omitempty"`

@@ -60,12 +60,24 @@ func (r remote) args() []string {
 	return args
 }
 
+// login is what a person gives ssh to get there.
+func (r remote) login() string {
+	to := r.host
+	if r.user != "" {
+		to = r.user + "@" + to
+	}
+	if r.port != "" {
+		to = "-p " + r.port + " " + to
+	}
+	return to
+}
+
 // dial starts ssh and returns its standard streams as a connection.
 func (r remote) dial(ctx context.Context, _, _ string) (net.Conn, error) {
 	// It outlives the context, which is that of the dialling alone; Close
 	// ends it.
 	cmd := exec.CommandContext(context.WithoutCancel(ctx), "ssh", r.args()...)
-	c := &commandConn{cmd: cmd, host: r.host}
+	c := &commandConn{cmd: cmd, host: r.host, login: r.login()}
 	cmd.Stderr = &c.said
 	cmd.WaitDelay = time.Second // a master that stays in the background keeps standard error open
 	in, err := cmd.StdinPipe()
@@ -88,11 +100,11 @@ func (r remote) dial(ctx context.Context, _, _ string) (net.Conn, error) {
 
 // commandConn is a running command as a connection.
 type commandConn struct {
-	cmd  *exec.Cmd
-	host string
-	in   io.WriteCloser
-	out  io.ReadCloser
-	said tail
+	cmd         *exec.Cmd
+	host, login string
+	in          io.WriteCloser
+	out         io.ReadCloser
+	said        tail
 
 	end    sync.Once
 	result error
@@ -146,13 +158,18 @@ func (c *commandConn) wait() error {
 		if said == "" {
 			said = err.Error()
 		}
-		c.result = &sshError{c.host, said}
+		c.result = &sshError{c.host, c.login, said}
 	})
 	return c.result
 }
 
 // sshError is what ssh, or the headgate of the other side, complained of.
-type sshError struct{ host, said string }
+type sshError struct {
+	host string
+	// login is what a person gives ssh to get there.
+	login string
+	said  string
+}
 
 // Error is that in its own words.
 func (e *sshError) Error() string { return fmt.Sprintf("ssh %s: %s", e.host, e.said) }
@@ -165,7 +182,7 @@ func (e *sshError) hint() string {
 	case strings.Contains(e.said, "not found"):
 		return "headgate has to be on the PATH of logins without a terminal there: /usr/local/bin or /usr/bin"
 	}
-	return fmt.Sprintf("'ssh %s headgate version' has to work without asking for anything", e.host)
+	return fmt.Sprintf("'ssh %s headgate version' has to work without asking for anything", e.login)
 }
 
 // The rest of net.Conn. A request's context bounds it; deadlines are not used.
