@@ -284,6 +284,7 @@ func httpHeaders(k *Kernel, s []uint64) (err error) {
 	if err != nil {
 		return failed("http_headers: %v", err)
 	}
+	k.limits.Charge(int64(len(text))) // to write it took longer than to copy it
 	s[0], err = k.put("http_headers", text)
 	return err
 }
