@@ -287,7 +287,14 @@ func TestDurableRoute(t *testing.T) {
 	if a := r.ask("POST", url+"/orders", `{"n":100}`); a.status != 202 {
 		t.Errorf("%d %s", a.status, a.body)
 	}
-	r.eventually("orders", "n", "111")
+	// A client that uses its key again for something else loses nothing.
+	if a := r.ask("POST", url+"/orders", `{"n":1000}`, "Idempotency-Key: k1"); a.status != 202 || a.body == first.body {
+		t.Errorf("another body: %d %s", a.status, a.body)
+	}
+	if a := r.ask("POST", url+"/orders?of=2", `{"n":1}`, "Idempotency-Key: k1"); a.status != 202 || a.body == first.body {
+		t.Errorf("another address: %d %s", a.status, a.body)
+	}
+	r.eventually("orders", "n", "1112")
 	if a := r.ask("POST", url+"/orders", "{}", "Idempotency-Key: "+strings.Repeat("k", 300)); a.status != 400 {
 		t.Errorf("a long key: %d", a.status)
 	}

@@ -167,7 +167,7 @@ func (s *Server) keep(ctx context.Context, w http.ResponseWriter, r *http.Reques
 	case len(keys) > 1 || len(keys) == 1 && (keys[0] == "" || len(keys[0]) > 256):
 		return &refusal{status: http.StatusBadRequest, count: &s.stats.malformed, detail: "Idempotency-Key is there twice, empty or over 256 bytes"}
 	case len(keys) == 1:
-		e.ID = idempotent(from, x, keys[0])
+		e.ID = idempotent(from, x, r, keys[0], e.Data)
 		in.Dedupe = store.NewDedupeKey("http/"+from.name, e.Source, e.ID)
 	}
 	safe := make(kept, 1)

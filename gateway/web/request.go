@@ -196,11 +196,14 @@ func headersJSON(r *http.Request, shown []string) string {
 }
 
 // idempotent is the event id that an Idempotency-Key stands for: the same for
-// each request of the same caller with it.
-func idempotent(from caller, x *route, key string) string {
+// each request of the same caller with it that asks for the same. Where a client
+// uses a key again for something else, that is another event: it would be
+// answered as kept, and be lost.
+func idempotent(from caller, x *route, r *http.Request, key string, body []byte) string {
 	h := sha256.New()
-	for _, part := range []string{from.name, x.function, x.String(), key} {
+	for _, part := range []string{from.name, x.function, x.String(), r.Method, r.URL.RequestURI(), key} {
 		fmt.Fprintf(h, "%d:%s", len(part), part)
 	}
+	h.Write(body)
 	return "http-" + strings.ToLower(base32.StdEncoding.WithPadding(base32.NoPadding).EncodeToString(h.Sum(nil)[:15]))
 }
