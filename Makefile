@@ -44,7 +44,7 @@ test: ## Run the tests; Go is all they need
 # What runs whole gateways, or compiles guests of every language, takes minutes
 # under the detector or under emulation; the other tests of packages gateway and
 # sandbox show both the same code. Some of one goroutine has nothing to race with.
-SLOW_RACE  := TestWrongTypesCompiled|TestAssemblyScriptTestKit|TestExamplesRewrittenAgree|TestScripts|TestBrokenProjects|TestExamples|TestConformance|TestFetchInEveryLanguage|TestCleanStateInEveryLanguage|TestCommand|TestPythonInterpreted|TestPlugins|TestPluginFetches|TestPluginBounds|TestModel|TestDamagedPages|TestInterruptedQuarantine|TestBombs
+SLOW_RACE  := TestObjectsInEveryLanguage|TestWebInJavaScript|TestWrongTypesCompiled|TestAssemblyScriptTestKit|TestExamplesRewrittenAgree|TestScripts|TestBrokenProjects|TestExamples|TestConformance|TestFetchInEveryLanguage|TestCleanStateInEveryLanguage|TestCommand|TestPythonInterpreted|TestPlugins|TestPluginFetches|TestPluginBounds|TestModel|TestDamagedPages|TestInterruptedQuarantine|TestBombs
 SLOW_ARM64 := TestExamplesRewrittenAgree|TestPlugins|TestPluginFetches|TestPluginBounds|TestCommand|TestFetchInEveryLanguage|TestWebInJavaScript|TestLambdaHandlers|TestRefusedModules|TestPythonInterpreted
 
 race: ## Run the tests under the race detector
