@@ -36,6 +36,9 @@ func (a *app) deployCommand() *cobra.Command {
 			if o.Percent != 0 && o.Alias == "" {
 				return usageError{errors.New("--percent goes with --alias, which names what gets that part of the traffic")}
 			}
+			if o.Percent < 0 || o.Percent >= 100 {
+				return usageError{fmt.Errorf("--percent %v: a part of the traffic is more than 0 and less than 100", o.Percent)}
+			}
 			done, err := a.deploy(cmd.Context(), c, projectDir(args), only, o)
 			if a.json {
 				return errors.Join(a.printJSON(done), err)

@@ -163,14 +163,20 @@ func (a *app) develop(ctx context.Context, c *client.Client, dir string, ended c
 	go func() {
 		followed <- printStream(ctx, a, c, "/v1/logs?follow=true&limit=0", func(l api.LogLine) string { return logLine(l) })
 	}()
+	told := false
 	deploy := func() {
 		began := time.Now()
-		if _, err := a.deploy(ctx, c, dir, nil, api.DeployOptions{}); err != nil && ctx.Err() == nil {
+		done, err := a.deploy(ctx, c, dir, nil, api.DeployOptions{})
+		if err != nil && ctx.Err() == nil {
 			fmt.Fprintf(a.err, "headgate: %v\n", err)
 			return
 		}
 		if ctx.Err() == nil {
 			fmt.Fprintf(a.err, "deployed in %s, watching %s\n", millis(time.Since(began)), dir)
+		}
+		if !told {
+			told = true
+			a.noteOthers(ctx, c, done)
 		}
 	}
 	deploy()
@@ -197,6 +203,27 @@ func (a *app) develop(ctx context.Context, c *client.Client, dir string, ended c
 		case <-quiet.C:
 			deploy()
 		}
+	}
+}
+
+// noteOthers names the functions that the gateway has from elsewhere: what they
+// do is shown too.
+func (a *app) noteOthers(ctx context.Context, c *client.Client, mine []api.Deployed) {
+	var all []api.Function
+	if err := c.Do(ctx, http.MethodGet, "/v1/functions", nil, &all); err != nil {
+		return // what follows says so
+	}
+	var others []string
+	for i := range all {
+		if !slices.ContainsFunc(mine, func(d api.Deployed) bool { return d.Name == all[i].Name }) {
+			others = append(others, all[i].Name)
+		}
+	}
+	if n := len(others) - 10; n > 0 {
+		others = append(others[:10], fmt.Sprintf("%d more", n))
+	}
+	if len(others) > 0 {
+		fmt.Fprintf(a.err, "functions of other projects run here too: %s; 'headgate remove NAME' takes one away\n", strings.Join(others, ", "))
 	}
 }
 

@@ -13,6 +13,7 @@ import (
 	"github.com/headgate-io/headgate/gateway/grant"
 	"github.com/headgate-io/headgate/gateway/timer"
 	"github.com/headgate-io/headgate/gateway/trigger"
+	"github.com/headgate-io/headgate/gateway/web"
 	"github.com/headgate-io/headgate/sdk/build"
 )
 
@@ -30,8 +31,13 @@ func openProject(dir string) (*project, error) {
 		return nil, err
 	}
 	var faults []error
+	var specs []*function.Spec
 	for _, name := range slices.Sorted(maps.Keys(m.Functions)) {
 		faults = append(faults, checkSpec(m, m.Functions[name]))
+		specs = append(specs, m.Functions[name])
+	}
+	for _, c := range web.Conflicts(specs) {
+		faults = append(faults, m.Fault(strings.TrimPrefix(c.Err.Error(), "http: "), "functions", c.Function, "triggers", c.Trigger, "http"))
 	}
 	if err := errors.Join(faults...); err != nil {
 		return nil, err

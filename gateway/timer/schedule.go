@@ -51,7 +51,7 @@ func Parse(schedule, timezone string) (*Schedule, error) {
 	}
 	spec, err := parse(schedule)
 	if err != nil {
-		return nil, fmt.Errorf("schedule %q: %w: write it as \"0 5 * * *\" (minute hour day month weekday) or \"@every 10m\"", schedule, err)
+		return nil, fmt.Errorf("schedule %q: %w: write it as \"0 5 * * *\" (minute hour day month weekday) or \"@daily\"", schedule, err)
 	}
 	if spec.Next(time.Date(2024, 1, 1, 0, 0, 0, 0, time.UTC)).IsZero() {
 		return nil, fmt.Errorf("schedule %q never comes: there is no such day", schedule)

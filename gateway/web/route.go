@@ -14,6 +14,7 @@ import (
 // route is one HTTP trigger.
 type route struct {
 	function, method, path string
+	index                  int // of the trigger in its function
 	trigger                function.Trigger
 }
 
@@ -50,7 +51,7 @@ func routesOf(s *function.Spec) []*route {
 	for i := range s.Triggers {
 		if t := &s.Triggers[i]; t.HTTP != "" {
 			method, path := t.Route(s.Name)
-			all = append(all, &route{function: s.Name, method: method, path: path, trigger: *t})
+			all = append(all, &route{function: s.Name, method: method, path: path, index: i, trigger: *t})
 		}
 	}
 	return all
@@ -132,6 +133,27 @@ func (r *routes) check(s *function.Spec) []*conflict {
 		}
 	}
 	return faults
+}
+
+// Conflict is an HTTP trigger that cannot be told from another one.
+type Conflict struct {
+	Function string
+	// Trigger is its index in the function.
+	Trigger int
+	Err     error
+}
+
+// Conflicts says which routes of some functions cannot be told from others of
+// them.
+func Conflicts(specs []*function.Spec) (all []Conflict) {
+	var known routes
+	for _, s := range specs {
+		for _, c := range known.check(s) {
+			all = append(all, Conflict{s.Name, c.route.index, c})
+		}
+		known.set(s.Name, routesOf(s))
+	}
+	return all
 }
 
 // conflict are two routes that the same request could mean.

@@ -121,7 +121,7 @@ func (c *Calls) BlobStat(raw []byte) ([]byte, abi.Errno) {
 func (c *Calls) BlobSize(raw []byte) (size int64, digest string, e abi.Errno) {
 	o, e := c.stat("blob_get", raw)
 	if e == 0 && o.Size > maxBlob {
-		e = c.refuse(abi.Limit, "blob_get %s: %d bytes are more than a guest can take at once: use blob_read", raw, o.Size)
+		e = c.refuse(abi.Limit, "blob_get %s: %d bytes are more than a guest can take at once: read it in parts", raw, o.Size)
 	}
 	return o.Size, o.Digest, e
 }
@@ -131,7 +131,7 @@ func (c *Calls) BlobSize(raw []byte) (size int64, digest string, e abi.Errno) {
 func (c *Calls) BlobGet(raw []byte) (content, about []byte, e abi.Errno) {
 	o, e := c.stat("blob_get", raw)
 	if limit := int64(c.grant.limits.Memory); e == 0 && o.Size > limit {
-		e = c.refuse(abi.Limit, "blob_get %s: %d bytes do not fit into the function's memory of %d (limits.memory): use blob_read", raw, o.Size, limit)
+		e = c.refuse(abi.Limit, "blob_get %s: %d bytes do not fit into the function's memory of %d (limits.memory): read it in parts", raw, o.Size, limit)
 	}
 	if e != 0 {
 		return nil, nil, e
