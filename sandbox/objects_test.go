@@ -132,6 +132,7 @@ func TestObjectLimits(t *testing.T) {
 		`objects.put("camera", "a", "x".repeat(101))`:                                 "LIMIT blob_put camera/a: 101 bytes are over the 100",
 		`["a", "b"].map((k) => objects.put("camera", k, "x".repeat(100)))`:            "LIMIT blob_put camera/b: with 100 more bytes the objects of this invocation are over 150 bytes (limits.object_bytes)",
 		`[1, 2, 3, 4].map((k) => objects.delete("camera", "k" + k))`:                  "LIMIT blob_delete: one invocation may ask for 3 effects",
+		`[1, 2, 3, 4].map((k) => objects.put("camera", "a", "x" + k))`:                "LIMIT blob_put: one invocation may put 3 times",
 		`objects.get("camera", "huge")`:                                               "LIMIT blob_get camera/huge: 1099511627776 bytes do not fit",
 		`objects.get("camera", "gone")`:                                               "UNAVAILABLE blob_get camera/gone: its bytes are not on this gateway",
 		`objects.put("camera", "../a", "x")`:                                          "INVALID blob_put: \"camera/../a\": the key has a level",

@@ -74,6 +74,7 @@ type Calls struct {
 	effects     function.Effects
 	effectBytes int
 	objectBytes int64
+	objectPuts  int
 	blobMoved   int64
 	written     map[stateKey]int // index into effects.Writes, once there are many
 	cursors     []string
@@ -151,7 +152,7 @@ func (c *Calls) restart() {
 	c.effects.Enqueues = c.effects.Enqueues[:0]
 	c.effects.Invokes = c.effects.Invokes[:0]
 	c.effects.Objects = c.effects.Objects[:0]
-	c.effectBytes, c.objectBytes, c.blobMoved = 0, 0, 0
+	c.effectBytes, c.objectBytes, c.objectPuts, c.blobMoved = 0, 0, 0, 0
 	c.log = logBudget{left: int(c.grant.limits.LogBytes)}
 	clear(c.written)
 	c.cursors = c.cursors[:0]

@@ -201,6 +201,10 @@ func (c *Calls) BlobPut(raw, mediaType, data []byte) abi.Errno {
 		return c.refuse(abi.NotFound, "blob_put %s: there is no bucket %s", raw, bucket)
 	case int64(len(data)) > most:
 		return c.refuse(abi.Limit, "blob_put %s: %d bytes are over the %d that an object of this bucket may have", raw, len(data), most)
+	case c.objectPuts >= c.grant.limits.Effects:
+		// Each content is a file until it is known what becomes of the
+		// invocation, though another takes its place under the key.
+		return c.refuse(abi.Limit, "blob_put: one invocation may put %d times (limits.effects)", c.grant.limits.Effects)
 	case c.objectBytes+int64(len(data)) > limit:
 		return c.refuse(abi.Limit, "blob_put %s: with %d more bytes the objects of this invocation are over %d bytes (limits.object_bytes)", raw, len(data), limit)
 	}
@@ -212,7 +216,7 @@ func (c *Calls) BlobPut(raw, mediaType, data []byte) abi.Errno {
 		c.fail(function.Failed, "blob_put %s: %v", raw, err)
 		return abi.Unavailable
 	}
-	c.objectBytes += int64(len(data))
+	c.objectBytes, c.objectPuts = c.objectBytes+int64(len(data)), c.objectPuts+1
 	c.blobMoved += int64(len(data))
 	c.pendingObject(bucket, key).Object = function.Object{
 		Digest: digest, Size: int64(len(data)), Type: kind, Modified: c.Now().UTC().Truncate(time.Millisecond),
