@@ -101,7 +101,7 @@ func logLine(l api.LogLine) string {
 }
 
 func (a *app) eventsCommand() *cobra.Command {
-	f := &follower{use: "events", short: "Show the newest events that started functions, and which", path: "/v1/events"}
+	f := &follower{use: "events", short: "Show the newest messages, requests and lifecycle events that started functions, and which", path: "/v1/events"}
 	return followCommand(a, f, func(e api.Event) string {
 		return fmt.Sprintf("%s  %s  %s  qos %d  %d B  -> %s", clock(e.Time), e.Source, e.Subject, e.QoS, e.Bytes, strings.Join(e.Functions, ", "))
 	})
