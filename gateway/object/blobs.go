@@ -45,6 +45,7 @@ type blobs struct {
 	candidates map[string]struct{}
 	all        bool
 
+	folders                     sync.Map // those of digests that are on the disk for certain
 	wake                        chan struct{}
 	written, collected, missing atomic.Uint64
 }
@@ -156,12 +157,7 @@ func (b *blobs) place(from, digest string) error {
 
 func (b *blobs) move(from, to string) error {
 	folder := filepath.Dir(to)
-	switch err := os.Mkdir(folder, 0o700); {
-	case err == nil:
-		if err := durable.SyncFolder(filepath.Dir(folder)); err != nil {
-			return err
-		}
-	case !errors.Is(err, fs.ErrExist):
+	if err := b.makeFolder(folder); err != nil {
 		return err
 	}
 	// Where the same content is there already, the new file takes its place:
@@ -170,6 +166,22 @@ func (b *blobs) move(from, to string) error {
 		return err
 	}
 	return durable.SyncFolder(folder)
+}
+
+// makeFolder makes a folder, and returns when it is on the disk: whoever made
+// it before may not have come so far.
+func (b *blobs) makeFolder(folder string) error {
+	if _, known := b.folders.Load(folder); known {
+		return nil
+	}
+	if err := os.Mkdir(folder, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	if err := durable.SyncFolder(filepath.Dir(folder)); err != nil {
+		return err
+	}
+	b.folders.Store(folder, true)
+	return nil
 }
 
 // there reports whether the content of a digest is on the disk under its name.
