@@ -45,7 +45,7 @@ test: ## Run the tests; Go is all they need
 # under the detector or under emulation; the other tests of packages gateway and
 # sandbox show both the same code. Some of one goroutine has nothing to race with.
 SLOW_RACE  := TestObjectsInEveryLanguage|TestWebInJavaScript|TestWrongTypesCompiled|TestAssemblyScriptTestKit|TestExamplesRewrittenAgree|TestScripts|TestBrokenProjects|TestExamples|TestConformance|TestFetchInEveryLanguage|TestCleanStateInEveryLanguage|TestCommand|TestPythonInterpreted|TestPlugins|TestPluginFetches|TestPluginBounds|TestModel|TestDamagedPages|TestInterruptedQuarantine|TestBombs
-SLOW_ARM64 := TestExamplesRewrittenAgree|TestPlugins|TestPluginFetches|TestPluginBounds|TestCommand|TestFetchInEveryLanguage|TestWebInJavaScript|TestLambdaHandlers|TestRefusedModules|TestPythonInterpreted
+SLOW_ARM64 := TestObjectsInEveryLanguage|TestExamplesRewrittenAgree|TestPlugins|TestPluginFetches|TestPluginBounds|TestCommand|TestFetchInEveryLanguage|TestWebInJavaScript|TestLambdaHandlers|TestRefusedModules|TestPythonInterpreted
 
 race: ## Run the tests under the race detector
 	$(GO) test -race -skip '^($(SLOW_RACE))$$' ./...
@@ -106,11 +106,13 @@ crowd: build ## Many clients, subscribers, subscriptions, retained messages and 
 test-guests: engines toolchains ## Run the tests that need clang, wasi-libc, node and the Python engine; a missing toolchain fails
 	HEADGATE_REQUIRE_TOOLCHAINS=1 $(GO) test -count=1 ./sandbox/... ./sdk/... ./examples/...
 
+# Modules of megabytes are compiled slowly under emulation; the smaller languages
+# show the same there.
 test-arm64: ## Run the tests of sandbox, store and mqtt as arm64 under qemu-user
 	GOARCH=arm64 CGO_ENABLED=0 $(GO) test -exec qemu-aarch64-static -skip '^($(SLOW_ARM64))$$|^TestCleanStateInEveryLanguage$$/^(command|extism-go)$$' ./sandbox/... ./gateway/store/... ./mqtt/...
 
 # In check, what could go on for hours gets a short slice.
-check: ROUNDS = 200
+check: ROUNDS = 150
 check: CUTS = 120
 check: SITES = 5
 check: MINUTES = 0.5
