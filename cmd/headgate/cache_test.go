@@ -24,6 +24,19 @@ func TestCacheOfOthers(t *testing.T) {
 	if _, err := os.Stat(planted); err != nil {
 		t.Errorf("what is the user's own stays: %v", err)
 	}
+	beside := filepath.Join(filepath.Dir(dir), "rust")
+	if err := os.Mkdir(beside, 0o755); err != nil { //nolint:gosec // as other tools make it
+		t.Fatal(err)
+	}
+	if err := os.Chmod(filepath.Dir(dir), 0o755); err != nil { //nolint:gosec // nobody else can write there
+		t.Fatal(err)
+	}
+	if _, err := cacheIn(base, uid); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(planted); err != nil {
+		t.Errorf("what others could only read stays: %v", err)
+	}
 	for _, d := range []string{dir, filepath.Dir(dir)} {
 		if err := os.Chmod(d, 0o777); err != nil { //nolint:gosec // it is to be found like this
 			t.Fatal(err)
@@ -39,6 +52,9 @@ func TestCacheOfOthers(t *testing.T) {
 	}
 	if _, err := os.Stat(planted); err == nil {
 		t.Error("what others may have put there is still there")
+	}
+	if _, err := os.Stat(beside); err != nil {
+		t.Errorf("what is not run has to stay: %v", err)
 	}
 	if dir, err := cacheIn(base, uid+1); err == nil {
 		t.Errorf("%s is somebody else's", dir)

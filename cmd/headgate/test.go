@@ -132,7 +132,7 @@ func cacheIn(base string, uid int) (string, error) {
 	if err == nil {
 		err = ownedBy(base, info, uid)
 	}
-	dir := base
+	dir, open := base, false
 	for _, level := range []string{"headgate", "sandbox"} {
 		if err != nil {
 			return "", err
@@ -145,9 +145,14 @@ func cacheIn(base string, uid int) (string, error) {
 			err = ownedBy(dir, info, uid)
 		}
 		if err == nil && info.Mode().Perm() != 0o700 {
-			// Others may have put code there: it begins anew.
-			err = errors.Join(os.RemoveAll(dir), os.Mkdir(dir, 0o700))
+			open = open || info.Mode().Perm()&0o022 != 0
+			err = os.Chmod(dir, 0o700)
 		}
+	}
+	if err == nil && open {
+		// Others may have put code there: it begins anew. What lies beside it is
+		// not run, and stays.
+		err = errors.Join(os.RemoveAll(dir), os.Mkdir(dir, 0o700))
 	}
 	return dir, err
 }
