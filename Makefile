@@ -45,7 +45,7 @@ test: ## Run the tests; Go is all they need
 # under the detector or under emulation; the other tests of packages gateway and
 # sandbox show both the same code. Some of one goroutine has nothing to race with.
 SLOW_RACE  := TestObjectsInEveryLanguage|TestWebInJavaScript|TestWrongTypesCompiled|TestAssemblyScriptTestKit|TestExamplesRewrittenAgree|TestScripts|TestBrokenProjects|TestExamples|TestConformance|TestFetchInEveryLanguage|TestCleanStateInEveryLanguage|TestCommand|TestPythonInterpreted|TestPlugins|TestPluginFetches|TestPluginBounds|TestModel|TestDamagedPages|TestInterruptedQuarantine|TestBombs
-SLOW_ARM64 := TestObjectsInEveryLanguage|TestExamplesRewrittenAgree|TestPlugins|TestPluginFetches|TestPluginBounds|TestCommand|TestFetchInEveryLanguage|TestWebInJavaScript|TestLambdaHandlers|TestRefusedModules|TestPythonInterpreted
+SLOW_ARM64 := TestModel|TestDamagedPages|TestObjectsInEveryLanguage|TestExamplesRewrittenAgree|TestPlugins|TestPluginFetches|TestPluginBounds|TestCommand|TestFetchInEveryLanguage|TestWebInJavaScript|TestLambdaHandlers|TestRefusedModules|TestPythonInterpreted
 
 race: ## Run the tests under the race detector
 	$(GO) test -race -skip '^($(SLOW_RACE))$$' ./...
