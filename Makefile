@@ -112,8 +112,8 @@ test-arm64: ## Run the tests of sandbox, store and mqtt as arm64 under qemu-user
 	GOARCH=arm64 CGO_ENABLED=0 $(GO) test -exec qemu-aarch64-static -skip '^($(SLOW_ARM64))$$|^TestCleanStateInEveryLanguage$$/^(go|command|extism-go)$$' ./sandbox/... ./gateway/store/... ./mqtt/...
 
 # In check, what could go on for hours gets a short slice.
-check: ROUNDS = 150
-check: CUTS = 120
+check: ROUNDS = 100
+check: CUTS = 90
 check: SITES = 5
 check: MINUTES = 0.5
 check: CROWD = clients|fan-out|10 000
