@@ -15,11 +15,7 @@ import (
 // gateway's own SDK in place of whatever version it requires, so that both
 // sides of the border always fit and nothing has to be downloaded.
 func goCommand(_ context.Context, path, tmp, out string, isDir bool) (command, error) {
-	dir := path
-	if !isDir {
-		dir = filepath.Dir(path)
-	}
-	dir, err := filepath.Abs(dir)
+	dir, modfile, err := goPackage(path, tmp, isDir)
 	if err != nil {
 		return command{}, err
 	}
@@ -29,10 +25,6 @@ func goCommand(_ context.Context, path, tmp, out string, isDir bool) (command, e
 		args:    []string{"go", "build", "-buildmode=c-shared", "-trimpath", "-ldflags=-s -w", "-o", out},
 		install: "get Go 1.24 or later from https://go.dev/dl (Debian: apt install golang)",
 	}
-	modfile, err := moduleFile(dir, tmp)
-	if err != nil {
-		return command{}, err
-	}
 	if modfile != "" {
 		c.args = append(c.args, "-modfile="+modfile)
 		c.env = append(c.env, "GOWORK=off")
@@ -41,14 +33,22 @@ func goCommand(_ context.Context, path, tmp, out string, isDir bool) (command, e
 	return c, nil
 }
 
-// moduleFile writes a module file for the package in dir that takes the SDK
-// from this program; empty where the package is one of the SDK's own module.
-func moduleFile(dir, tmp string) (string, error) {
+// goPackage is the folder of the package that path lies in, and a module file
+// for it that takes the SDK from this program; empty where the package is one of
+// the SDK's own module.
+func goPackage(path, tmp string, isDir bool) (dir, modfile string, err error) {
+	if !isDir {
+		path = filepath.Dir(path)
+	}
+	if dir, err = filepath.Abs(path); err != nil {
+		return "", "", err
+	}
 	root, mod, err := findModule(dir)
 	if err != nil || modulePath(mod) == sdk.ModulePath {
-		return "", err
+		return dir, "", err
 	}
-	return withSDK(root, mod, tmp)
+	modfile, err = withSDK(root, mod, tmp)
+	return dir, modfile, err
 }
 
 // TinyGo is the compiler for Go that makes small modules.
@@ -57,11 +57,7 @@ const TinyGo = "tinygo"
 // tinyGoCommand builds the package that path lies in, as goCommand does. Its
 // garbage collector stays: how much one event makes is not known.
 func tinyGoCommand(_ context.Context, path, tmp, out string, isDir bool) (command, error) {
-	dir := path
-	if !isDir {
-		dir = filepath.Dir(path)
-	}
-	dir, err := filepath.Abs(dir)
+	dir, modfile, err := goPackage(path, tmp, isDir)
 	if err != nil {
 		return command{}, err
 	}
@@ -69,10 +65,6 @@ func tinyGoCommand(_ context.Context, path, tmp, out string, isDir bool) (comman
 		dir:     dir,
 		args:    []string{TinyGo, "build", "-target=wasip1", "-buildmode=c-shared", "-opt=2", "-no-debug", "-scheduler=none", "-o", out, "."},
 		install: "get TinyGo 0.37 or later from https://tinygo.org/getting-started/install, or leave out compiler: tinygo to build with Go",
-	}
-	modfile, err := moduleFile(dir, tmp)
-	if err != nil {
-		return command{}, err
 	}
 	if modfile != "" {
 		flags := strings.TrimSpace(os.Getenv("GOFLAGS") + " -modfile=" + modfile)
