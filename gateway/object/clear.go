@@ -43,32 +43,43 @@ func (s *Service) Expire(ctx context.Context) error {
 		if err != nil || len(rows) == 0 {
 			return err
 		}
-		deleted := 0
-		err = s.dispatcher.Decide(ctx, s.newID(), sourceExpiry, func(v *store.View) (e function.Effects, err error) {
-			e.Objects, err = stillExpired(v, rows)
-			deleted = len(e.Objects)
-			return e, err
-		})
-		if err != nil {
+		deleted, err := s.drop(ctx, sourceExpiry, func(v *store.View) ([]function.ObjectChange, error) { return stillExpired(v, rows) })
+		s.stats.expired.Add(uint64(deleted))
+		if err != nil || len(rows) < batch || deleted == 0 {
 			return err
 		}
-		s.stats.expired.Add(uint64(deleted))
-		if len(rows) < batch || deleted == 0 {
-			return nil
-		}
 	}
+}
+
+// drop commits the deletions that choose makes, and returns how many.
+func (s *Service) drop(ctx context.Context, source string, choose func(v *store.View) ([]function.ObjectChange, error)) (deleted int, err error) {
+	err = s.dispatcher.Decide(ctx, s.newID(), source, func(v *store.View) (e function.Effects, err error) {
+		e.Objects, err = choose(v)
+		deleted = len(e.Objects)
+		return e, err
+	})
+	if err != nil {
+		return 0, err
+	}
+	return deleted, nil
+}
+
+// deletion is that of a committed object.
+func deletion(row *store.ObjectRow) function.ObjectChange {
+	return function.ObjectChange{Bucket: row.Bucket, Key: row.Key, Delete: true, Object: row.Object}
 }
 
 // stillExpired are the deletions of the rows that nobody has written since.
 func stillExpired(v *store.View, rows []store.ObjectRow) ([]function.ObjectChange, error) {
 	var gone []function.ObjectChange
-	for _, row := range rows {
+	for i := range rows {
+		row := &rows[i]
 		_, alive, err := v.Get(function.ObjectSpace(row.Bucket), row.Key)
 		if err != nil {
 			return nil, err
 		}
 		if !alive {
-			gone = append(gone, function.ObjectChange{Bucket: row.Bucket, Key: row.Key, Delete: true, Object: row.Object})
+			gone = append(gone, deletion(row))
 		}
 	}
 	return gone, nil

@@ -114,30 +114,38 @@ func (s *Service) over(need *moreRoomError) bool {
 // that make the room; nil where they do not suffice, and then all says whether
 // the bucket has no others.
 func (s *Service) oldest(v *store.View, need *moreRoomError, except map[string]bool) (gone []function.ObjectChange, all bool, err error) {
-	bytes, count := s.excess(need)
 	rows, err := s.store.OldestObjects(context.Background(), need.bucket.Name, mostEvicted)
 	if err != nil {
 		return nil, false, err
 	}
-	for _, row := range rows {
+	gone, enough, err := s.oldestOf(v, need, rows, except)
+	if err != nil || !enough {
+		return nil, len(rows) < mostEvicted, err
+	}
+	return gone, false, nil
+}
+
+// oldestOf are the deletions of as many of the rows as make the room, other than
+// those in except; enough says whether they do.
+func (s *Service) oldestOf(v *store.View, need *moreRoomError, rows []store.ObjectRow, except map[string]bool) (gone []function.ObjectChange, enough bool, err error) {
+	bytes, count := s.excess(need)
+	for i := range rows {
+		row := &rows[i]
 		if bytes <= 0 && count <= 0 {
 			break
 		}
 		if except[row.Key] {
 			continue
 		}
-		if is, err := unchanged(v, &row); err != nil {
+		if is, err := unchanged(v, row); err != nil {
 			return nil, false, err
 		} else if !is {
 			continue // it is not the oldest any more
 		}
-		gone = append(gone, function.ObjectChange{Bucket: row.Bucket, Key: row.Key, Delete: true, Object: row.Object})
+		gone = append(gone, deletion(row))
 		bytes, count = bytes-row.Size, count-1
 	}
-	if bytes > 0 || count > 0 {
-		return nil, len(rows) < mostEvicted, nil
-	}
-	return gone, false, nil
+	return gone, bytes <= 0 && count <= 0, nil
 }
 
 // unchanged reports whether a key still has what a row says.
@@ -204,37 +212,14 @@ func (s *Service) dropOldest(ctx context.Context, need *moreRoomError) error {
 		if err != nil || len(rows) == 0 {
 			return err
 		}
-		deleted := 0
-		err = s.dispatcher.Decide(ctx, s.newID(), sourceRoom, func(v *store.View) (e function.Effects, err error) {
-			bytes, count := s.excess(need)
-			e.Objects, err = oldestOf(v, rows, bytes, count)
-			deleted = len(e.Objects)
-			return e, err
+		deleted, err := s.drop(ctx, sourceRoom, func(v *store.View) ([]function.ObjectChange, error) {
+			gone, _, err := s.oldestOf(v, need, rows, nil)
+			return gone, err
 		})
-		if err != nil {
-			return err
-		}
 		s.stats.evicted.Add(uint64(deleted))
-		if deleted == 0 {
-			return nil
+		if err != nil || deleted == 0 {
+			return err
 		}
 	}
 	return nil
-}
-
-// oldestOf are the deletions of as many of the rows as are over.
-func oldestOf(v *store.View, rows []store.ObjectRow, bytes, count int64) (gone []function.ObjectChange, err error) {
-	for i := range rows {
-		row := &rows[i]
-		if bytes <= 0 && count <= 0 {
-			break
-		}
-		if is, err := unchanged(v, row); err != nil {
-			return nil, err
-		} else if is {
-			gone = append(gone, function.ObjectChange{Bucket: row.Bucket, Key: row.Key, Delete: true, Object: row.Object})
-			bytes, count = bytes-row.Size, count-1
-		}
-	}
-	return gone, nil
 }

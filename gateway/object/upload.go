@@ -165,7 +165,7 @@ type incoming struct {
 	about    partial
 	file     *os.File
 	hash     hash.Hash
-	body     hash.Hash // of this part alone
+	body     hash.Hash // of this part alone; nil where nobody asks
 	offset   int64
 	saved    int64 // of offset, on disk
 	reserved int64
@@ -230,7 +230,9 @@ func (in *incoming) write(p []byte) error {
 		return in.noRoom(fmt.Errorf("keep an upload: %w", err))
 	}
 	in.hash.Write(p)
-	in.body.Write(p)
+	if in.body != nil {
+		in.body.Write(p)
+	}
 	in.offset += int64(len(p))
 	in.s.stats.putBytes.Add(uint64(len(p)))
 	return nil

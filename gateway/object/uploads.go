@@ -133,7 +133,10 @@ func (u *uploads) leave(source string) {
 
 // begin opens the file that an upload goes to.
 func (u *uploads) begin(up *Upload, b *Bucket, spare int64) (*incoming, error) {
-	in := &incoming{s: u.s, bucket: b, spare: spare, about: partial{Bucket: up.Bucket, Key: up.Key, Type: up.Type, Total: up.Length}, body: sha256.New()}
+	in := &incoming{s: u.s, bucket: b, spare: spare, about: partial{Bucket: up.Bucket, Key: up.Key, Type: up.Type, Total: up.Length}}
+	if up.BodyDigest != nil {
+		in.body = sha256.New()
+	}
 	if up.Ranged {
 		in.about.Total = up.Total
 	}

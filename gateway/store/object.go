@@ -165,16 +165,11 @@ func (r *reader) getObject(k kvKey) (*entry, error) {
 	var o function.Object
 	var modified int64
 	err := r.object.QueryRowContext(context.Background(), k.ns, k.key).Scan(&o.Digest, &o.Size, &o.Type, &modified, &e.expires)
-	switch {
-	case errors.Is(err, sql.ErrNoRows):
-	case err != nil:
-		r.failed(err)
-		return nil, err
-	default:
+	if err == nil {
 		o.Modified = fromMillis(modified).UTC()
-		e.found, e.value = true, o.Encode()
+		e.value = o.Encode()
 	}
-	return e, nil
+	return e.read(r, err)
 }
 
 // ObjectRow is an object under its key.

@@ -66,6 +66,11 @@ func (r *reader) get(k kvKey) (*entry, error) {
 	}
 	e := &entry{kvKey: k}
 	err := r.getKey.QueryRowContext(context.Background(), k.ns, k.key).Scan(&e.value, &e.expires)
+	return e.read(r, err)
+}
+
+// read takes the outcome of reading the entry's row.
+func (e *entry) read(r *reader, err error) (*entry, error) {
 	switch {
 	case errors.Is(err, sql.ErrNoRows):
 	case err != nil:
