@@ -2,56 +2,27 @@ package functest
 
 import (
 	"fmt"
-	"strings"
-	"time"
+	"maps"
+	"slices"
 
 	"github.com/headgate-io/headgate/function"
 )
 
-// expected is one effect as a test wants it: only what it says is looked at.
-type expected struct {
+// effect is one effect, as a test wants it or as it was done. Of what is wanted
+// only what it says is looked at.
+type effect struct {
 	// to is the topic, the queue or the function.
 	to string
-	// data is the payload as JSON's value, where looked is true.
-	data   any
-	looked bool
-	// also is what else must be so.
-	also []attribute
+	// data is the payload as JSON's value; there is none where has is false.
+	data any
+	has  bool
+	// also are its properties, such as the QoS.
+	also map[string]string
 }
 
-// attribute is a property of an effect, such as its QoS.
-type attribute struct {
-	name string
-	want string
-	got  func(j int) string // of the effect j
-}
-
-func (x *expected) String() string {
-	s := x.to
-	if x.looked {
-		s += " " + jsonText(x.data)
-	}
-	for _, a := range x.also {
-		s += " " + a.name + " " + a.want
-	}
-	return s
-}
-
-func (x *expected) is(to string, payload []byte, j int) bool {
-	if x.to != to || x.looked && !same(decode(payload), x.data) {
-		return false
-	}
-	for _, a := range x.also {
-		if a.want != a.got(j) {
-			return false
-		}
-	}
-	return true
-}
-
-// expect reads an effect of a test, with data or text.
-func expect(to string, data any, text *string, also ...attribute) *expected {
-	x := &expected{to: to, looked: data != nil || text != nil, also: also}
+// wanted reads an effect of a test, with data or text.
+func wanted(to string, data any, text *string) effect {
+	x := effect{to: to, has: data != nil || text != nil, also: map[string]string{}}
 	switch {
 	case text != nil:
 		x.data = decode([]byte(*text))
@@ -61,8 +32,35 @@ func expect(to string, data any, text *string, also ...attribute) *expected {
 	return x
 }
 
-func attributeOf[T comparable](name string, want T, got func(j int) T) attribute {
-	return attribute{name, fmt.Sprint(want), func(j int) string { return fmt.Sprint(got(j)) }}
+func done(to string, payload []byte, also map[string]string) effect {
+	return effect{to: to, data: decode(payload), has: len(payload) > 0, also: also}
+}
+
+// meets reports whether what was done is what x wants.
+func (x *effect) meets(got *effect) bool {
+	if x.to != got.to || x.has && !same(got.data, x.data) {
+		return false
+	}
+	for name, want := range x.also {
+		if want != got.also[name] {
+			return false
+		}
+	}
+	return true
+}
+
+// line is the effect with those of its properties.
+func (x *effect) line(names []string) string {
+	s := x.to
+	if x.has {
+		s += " " + jsonText(x.data)
+	}
+	for _, name := range names {
+		if value, ok := x.also[name]; ok {
+			s += " " + name + " " + value
+		}
+	}
+	return s
 }
 
 // judgeEffects compares messages, what was put on queues, and which functions
@@ -76,76 +74,66 @@ func (r *Report) judgeEffects(e *function.Effects) {
 		r.judgeEnqueues(*want.Enqueue, e.Enqueues)
 	}
 	if want.Invoke != nil {
-		var wants []*expected
-		for _, w := range *want.Invoke {
-			wants = append(wants, expect(w.Function, w.Data, w.Text))
-		}
-		r.judgeList("invoke", wants, len(e.Invokes), func(j int) (string, []byte, string) {
-			return e.Invokes[j].Function, e.Invokes[j].Payload, ""
-		})
+		r.judgeInvokes(*want.Invoke, e.Invokes)
 	}
 }
 
 func (r *Report) judgePublishes(want []Publish, got []function.Publish) {
-	var wants []*expected
-	qos, retain := false, false
+	var wants, gots []effect
 	for _, w := range want {
-		var also []attribute
+		x := wanted(w.Topic, w.Data, w.Text)
 		if w.QoS != nil {
-			also, qos = append(also, attributeOf("qos", *w.QoS, func(j int) int { return int(got[j].QoS) })), true
+			x.also["qos"] = fmt.Sprint(*w.QoS)
 		}
 		if w.Retain != nil {
-			also, retain = append(also, attributeOf("retain", *w.Retain, func(j int) bool { return got[j].Retain })), true
+			x.also["retain"] = fmt.Sprint(*w.Retain)
 		}
-		wants = append(wants, expect(w.Topic, w.Data, w.Text, also...))
+		wants = append(wants, x)
 	}
-	r.judgeList("publish", wants, len(got), func(j int) (string, []byte, string) {
-		var about []string
-		if qos {
-			about = append(about, fmt.Sprintf("qos %d", got[j].QoS))
-		}
-		if retain {
-			about = append(about, fmt.Sprintf("retain %t", got[j].Retain))
-		}
-		return got[j].Topic, got[j].Payload, strings.Join(about, " ")
-	})
+	for _, g := range got {
+		gots = append(gots, done(g.Topic, g.Payload, map[string]string{"qos": fmt.Sprint(g.QoS), "retain": fmt.Sprint(g.Retain)}))
+	}
+	r.judgeList("publish", wants, gots)
 }
 
 func (r *Report) judgeEnqueues(want []Enqueue, got []function.Enqueue) {
-	var wants []*expected
-	delay := false
+	var wants, gots []effect
 	for _, w := range want {
-		var also []attribute
+		x := wanted(w.Queue, w.Data, w.Text)
 		if w.Delay != nil {
-			also, delay = append(also, attributeOf("delay", w.Delay.Std(), func(j int) time.Duration { return got[j].Delay })), true
+			x.also["delay"] = w.Delay.String()
 		}
-		wants = append(wants, expect(w.Queue, w.Data, w.Text, also...))
+		wants = append(wants, x)
 	}
-	r.judgeList("enqueue", wants, len(got), func(j int) (string, []byte, string) {
-		about := ""
-		if delay {
-			about = fmt.Sprintf("delay %v", got[j].Delay)
-		}
-		return got[j].Queue, got[j].Payload, about
-	})
+	for _, g := range got {
+		gots = append(gots, done(g.Queue, g.Payload, map[string]string{"delay": g.Delay.String()}))
+	}
+	r.judgeList("enqueue", wants, gots)
 }
 
-// judgeList compares a list of effects, in order.
-func (r *Report) judgeList(what string, wants []*expected, n int, got func(j int) (to string, payload []byte, about string)) {
+func (r *Report) judgeInvokes(want []Invoke, got []function.Invoke) {
+	var wants, gots []effect
+	for _, w := range want {
+		wants = append(wants, wanted(w.Function, w.Data, w.Text))
+	}
+	for _, g := range got {
+		gots = append(gots, done(g.Function, g.Payload, nil))
+	}
+	r.judgeList("invoke", wants, gots)
+}
+
+// judgeList compares a list of effects, in order. It shows those properties
+// that one of them is wanted to have.
+func (r *Report) judgeList(what string, wants, gots []effect) {
+	looked := map[string]string{}
+	for _, w := range wants {
+		maps.Copy(looked, w.also)
+	}
+	names := slices.Sorted(maps.Keys(looked))
 	r.differ(what, sides{
-		wants: len(wants), gots: n,
-		same: func(i, j int) bool {
-			to, payload, _ := got(j)
-			return wants[i].is(to, payload, j)
-		},
-		want: func(i int) string { return wants[i].String() },
-		got: func(j int) string {
-			to, payload, about := got(j)
-			line := to
-			if len(payload) > 0 {
-				line += " " + jsonText(decode(payload))
-			}
-			return strings.TrimSuffix(line+" "+about, " ")
-		},
+		wants: len(wants), gots: len(gots),
+		same: func(i, j int) bool { return wants[i].meets(&gots[j]) },
+		want: func(i int) string { return wants[i].line(names) },
+		got:  func(j int) string { return gots[j].line(names) },
 	})
 }

@@ -1,15 +1,12 @@
 package functest_test
 
 import (
-	"context"
 	"os"
 	"path/filepath"
-	"strings"
 	"testing"
 
 	"github.com/headgate-io/headgate/function"
 	"github.com/headgate-io/headgate/gateway/functest"
-	"github.com/headgate-io/headgate/sandbox"
 )
 
 const fetching = `export default async (event) => {
@@ -20,15 +17,7 @@ const fetching = `export default async (event) => {
 // TestFetch answers from the case, and fails it for what is not there, differs
 // or is missing, with what to write.
 func TestFetch(t *testing.T) {
-	engine, err := sandbox.New(t.Context(), sandbox.Config{CacheDir: t.TempDir()})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := engine.Close(context.Background()); err != nil {
-			t.Error(err)
-		}
-	})
+	engine := openEngine(t)
 	spec := function.Spec{Name: "f", Main: "f.js", Triggers: []function.Trigger{{HTTP: "POST /f"}}, Permissions: function.Permissions{Fetch: []string{"https://api.example.org"}}}
 	spec.Limits = spec.Limits.WithDefaults()
 	m := &function.Manifest{Functions: map[string]*function.Spec{"f": &spec}}
@@ -49,13 +38,7 @@ func TestFetch(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			r, err := functest.Run(t.Context(), engine, functest.Subject{Spec: spec, Code: map[string][]byte{"f.js": []byte(fetching)}}, &f.Tests[0])
-			if err != nil {
-				t.Fatal(err)
-			}
-			if got := strings.Join(r.Faults, "; "); c.fault == "" && got != "" || !strings.Contains(got, c.fault) {
-				t.Errorf("faults %q, want %q", got, c.fault)
-			}
+			wantFault(t, engine, functest.Subject{Spec: spec, Code: map[string][]byte{"f.js": []byte(fetching)}}, &f.Tests[0], c.fault)
 		})
 	}
 }

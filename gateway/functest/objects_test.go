@@ -1,7 +1,6 @@
 package functest_test
 
 import (
-	"context"
 	"os"
 	"path/filepath"
 	"strings"
@@ -9,7 +8,6 @@ import (
 
 	"github.com/headgate-io/headgate/function"
 	"github.com/headgate-io/headgate/gateway/functest"
-	"github.com/headgate-io/headgate/sandbox"
 )
 
 const thumbnail = `export default (event, {objects, params}) => {
@@ -21,15 +19,7 @@ const thumbnail = `export default (event, {objects, params}) => {
 
 // TestObjects gives a function objects, and compares what it puts.
 func TestObjects(t *testing.T) {
-	engine, err := sandbox.New(t.Context(), sandbox.Config{CacheDir: t.TempDir()})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := engine.Close(context.Background()); err != nil {
-			t.Error(err)
-		}
-	})
+	engine := openEngine(t)
 	spec := function.Spec{
 		Name: "f", Main: "f.js", Triggers: []function.Trigger{{File: "camera/{name}"}},
 		Permissions: function.Permissions{Objects: function.ObjectPermissions{Read: []string{"camera"}, Write: []string{"thumbs"}}},
@@ -67,13 +57,7 @@ func TestObjects(t *testing.T) {
 				}
 				return
 			}
-			r, err := functest.Run(t.Context(), engine, functest.Subject{Spec: spec, Code: map[string][]byte{"f.js": []byte(thumbnail)}}, &f.Tests[0])
-			if err != nil {
-				t.Fatal(err)
-			}
-			if got := strings.Join(r.Faults, "; "); c.fault == "" && got != "" || !strings.Contains(got, c.fault) {
-				t.Errorf("faults %q, want %q", got, c.fault)
-			}
+			wantFault(t, engine, functest.Subject{Spec: spec, Code: map[string][]byte{"f.js": []byte(thumbnail)}}, &f.Tests[0], c.fault)
 		})
 	}
 }
