@@ -89,7 +89,7 @@ func (h *harness) prepare(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	if err := declareBuckets(h.dir); err != nil {
+	if err := h.judge.Gateway.Configure(buckets); err != nil {
 		return err
 	}
 	if h.plan.fault != "" {

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -55,15 +54,8 @@ const (
 `
 )
 
-// declareBuckets adds the buckets to a gateway's configuration.
-func declareBuckets(dir string) error {
-	f, err := os.OpenFile(filepath.Join(dir, "config.yaml"), os.O_APPEND|os.O_WRONLY, 0)
-	if err != nil {
-		return err
-	}
-	_, err = f.WriteString("objects: {buckets: {uploads: {quota: 1GiB}, copies: {quota: 1GiB}}}\n")
-	return errors.Join(err, f.Close())
-}
+// buckets are what a gateway's configuration needs.
+const buckets = "objects: {buckets: {uploads: {quota: 1GiB}, copies: {quota: 1GiB}}}\n"
 
 // deploy deploys the function.
 func (u *uploads) deploy(ctx context.Context, g *rig.Gateway) error {
@@ -153,7 +145,7 @@ func (u *uploads) check(ctx context.Context, j *observer.Judge, when string) err
 		}
 	}
 	again := 0
-	if err := u.state(ctx, j.Gateway, "again", &again); err != nil {
+	if err := j.State(ctx, "copier", "again", &again); err != nil {
 		return err
 	}
 	if again > 0 {
@@ -213,19 +205,6 @@ func (u *uploads) runs(ctx context.Context, g *rig.Gateway) (map[string]bool, er
 		more = page.More && len(page.Keys) > 0
 	}
 	return out, nil
-}
-
-func (u *uploads) state(ctx context.Context, g *rig.Gateway, key string, v any) error {
-	var e api.StateEntry
-	err := g.Client.Do(ctx, http.MethodGet, "/v1/state/copier/entry?key="+key, nil, &e)
-	var refused *client.Error
-	if errors.As(err, &refused) && refused.Status == http.StatusNotFound {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	return json.Unmarshal(e.Value, v)
 }
 
 // checkSwept waits until only the content is left that a row speaks of.

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/headgate-io/headgate/firmware-tests/rig"
+	"github.com/headgate-io/headgate/firmware-tests/rig/rigtest"
 )
 
 // startGateway runs the binary with a WebSocket listener beside the TCP one.
@@ -28,7 +29,7 @@ func startGateway(t *testing.T) (g *rig.Gateway, ws string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ws = freeAddress(t)
+	ws = rigtest.FreeAddress(t)
 	g.Env = []string{} // the listeners are in the file
 	config := filepath.Join(g.Dir, "config.yaml")
 	text, err := os.ReadFile(config)
@@ -39,28 +40,8 @@ func startGateway(t *testing.T) (g *rig.Gateway, ws string) {
 	if err := os.WriteFile(config, []byte(more), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := g.Start(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := g.Stop(); err != nil {
-			t.Error(err)
-		}
-		if t.Failed() {
-			t.Logf("the gateway's log:\n%s", g.Log())
-		}
-	})
+	rigtest.Start(t, g)
 	return g, ws
-}
-
-func freeAddress(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
 }
 
 // deploy writes a project of one function and deploys it.

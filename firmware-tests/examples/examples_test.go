@@ -22,6 +22,7 @@ import (
 	"time"
 
 	"github.com/headgate-io/headgate/firmware-tests/rig"
+	"github.com/headgate-io/headgate/firmware-tests/rig/rigtest"
 	"github.com/headgate-io/headgate/function"
 )
 
@@ -148,7 +149,7 @@ func (e example) project(t *testing.T) string {
 func (e example) deploy(t *testing.T, project string) *site {
 	t.Helper()
 	s := e.site(t, t.TempDir())
-	s.start(t)
+	rigtest.Start(t, s.Gateway)
 	s.passwords = map[string]string{}
 	for name, d := range e.devices {
 		password, err := s.AddDevice(t.Context(), name, d.publish, append(slices.Clone(d.subscribe), endTopic))
@@ -184,7 +185,7 @@ func (e example) open(t *testing.T, deployed *site) *site {
 	}
 	s := e.site(t, dir)
 	s.passwords, s.key = deployed.passwords, deployed.key
-	s.start(t)
+	rigtest.Start(t, s.Gateway)
 	return s
 }
 
@@ -200,18 +201,13 @@ func (e example) site(t *testing.T, dir string) *site {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &site{Gateway: g, Web: freeAddress(t), devices: e.devices}
+	s := &site{Gateway: g, Web: rigtest.FreeAddress(t), devices: e.devices}
 	s.Env = []string{"HEADGATE_HTTP__LISTEN=" + s.Web}
 	more, err := os.ReadFile(filepath.Join("../../examples", e.folder, "gateway.yaml"))
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		t.Fatal(err)
 	}
-	file, err := os.OpenFile(filepath.Join(dir, "config.yaml"), os.O_APPEND|os.O_WRONLY, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer file.Close()
-	if _, err := file.Write(more); err != nil {
+	if err := g.Configure(string(more)); err != nil {
 		t.Fatal(err)
 	}
 	return s

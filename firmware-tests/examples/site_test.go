@@ -8,7 +8,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net"
 	"os"
 	"os/exec"
 	"strconv"
@@ -32,21 +31,6 @@ type site struct {
 	// do any more, and after limit in any case.
 	quiet, limit time.Duration
 	report       []string
-}
-
-func (s *site) start(t *testing.T) {
-	t.Helper()
-	if err := s.Start(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := s.Stop(); err != nil {
-			t.Error(err)
-		}
-		if t.Failed() {
-			t.Logf("the gateway's log:\n%s", s.Log())
-		}
-	})
 }
 
 // addKey makes the key that curl shows.
@@ -205,14 +189,4 @@ func (s *site) state(ctx context.Context, function, key string) ([]byte, error) 
 		return nil, nil
 	}
 	return bytes.TrimSpace([]byte(out)), err
-}
-
-func freeAddress(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
 }

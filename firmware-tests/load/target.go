@@ -68,12 +68,10 @@ func deploy(ctx context.Context, g *rig.Gateway, dir string, s *scenario) error 
 }
 
 func startMosquitto(ctx context.Context, dir string) (*target, error) {
-	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", "127.0.0.1:0")
+	address, err := rig.FreeAddress()
 	if err != nil {
 		return nil, err
 	}
-	address := l.Addr().String()
-	l.Close()
 	_, port, err := net.SplitHostPort(address)
 	if err != nil {
 		return nil, err

@@ -59,7 +59,7 @@ func (j *Judge) Check(ctx context.Context, when string, final bool) error {
 	for _, p := range j.Publishers {
 		for _, name := range Functions {
 			var s Seen
-			if err := j.state(ctx, name, p.Name, &s); err != nil {
+			if err := j.State(ctx, name, p.Name, &s); err != nil {
 				return err
 			}
 			j.judge(p, name, when, &s, final)
@@ -84,8 +84,8 @@ func (j *Judge) Check(ctx context.Context, when string, final bool) error {
 	return j.checkClean(ctx, when)
 }
 
-// state reads one key; one that is not there leaves v alone.
-func (j *Judge) state(ctx context.Context, function, key string, v any) error {
+// State reads one key of a function; one that is not there leaves v alone.
+func (j *Judge) State(ctx context.Context, function, key string, v any) error {
 	var e api.StateEntry
 	err := j.Gateway.Client.Do(ctx, http.MethodGet, "/v1/state/"+function+"/entry?key="+url.QueryEscape(key), nil, &e)
 	var refused *client.Error
@@ -120,14 +120,14 @@ func (j *Judge) judge(p *Publisher, function, when string, s *Seen, final bool) 
 // state with what it counted: each ten once, and the changes in a row.
 func (j *Judge) checkTens(ctx context.Context, publisher, when string, tens int) error {
 	var taken struct{ Count, Sum int }
-	if err := j.state(ctx, "taker", publisher, &taken); err != nil {
+	if err := j.State(ctx, "taker", publisher, &taken); err != nil {
 		return err
 	}
 	if taken.Count != tens || taken.Sum != tens*(tens+1)/2 {
 		j.Violate("%s: taker: %d tens of %s were put on the queue, %d were taken, with the sum %d", when, tens, publisher, taken.Count, taken.Sum)
 	}
 	var watched struct{ Count, Broken int }
-	if err := j.state(ctx, "watcher", publisher, &watched); err != nil {
+	if err := j.State(ctx, "watcher", publisher, &watched); err != nil {
 		return err
 	}
 	if watched.Count != tens || watched.Broken > 0 {
@@ -139,7 +139,7 @@ func (j *Judge) checkTens(ctx context.Context, publisher, when string, tens int)
 // checkMinutes looks for minutes that the timer fired for twice.
 func (j *Judge) checkMinutes(ctx context.Context, when string) error {
 	var fired struct{ Again int }
-	if err := j.state(ctx, "minute", "fired", &fired); err != nil {
+	if err := j.State(ctx, "minute", "fired", &fired); err != nil {
 		return err
 	}
 	if fired.Again > 0 {
@@ -173,7 +173,7 @@ func (j *Judge) checkUsage(ctx context.Context, when string, counted int) error 
 func (j *Judge) checkClean(ctx context.Context, when string) error {
 	for _, function := range Functions {
 		dirty := 0
-		if err := j.state(ctx, function, "dirty", &dirty); err != nil {
+		if err := j.State(ctx, function, "dirty", &dirty); err != nil {
 			return err
 		}
 		if dirty > 0 {

@@ -30,7 +30,7 @@ func record(ctx context.Context, p plan, dir string) (*recording, error) {
 	if err != nil {
 		return nil, err
 	}
-	up, err := declareBucket(ctx, g)
+	up, err := declareBucket(g)
 	if err != nil {
 		return nil, err
 	}

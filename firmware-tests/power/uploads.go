@@ -5,10 +5,8 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
-	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -37,18 +35,13 @@ type uploads struct {
 
 // declareBucket opens an HTTP listener with a bucket in the configuration of a
 // gateway that does not run.
-func declareBucket(ctx context.Context, g *rig.Gateway) (*uploads, error) {
-	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", "127.0.0.1:0")
+func declareBucket(g *rig.Gateway) (*uploads, error) {
+	address, err := rig.FreeAddress()
 	if err != nil {
 		return nil, err
 	}
-	address := l.Addr().String()
-	f, err := os.OpenFile(filepath.Join(g.Dir, "config.yaml"), os.O_APPEND|os.O_WRONLY, 0)
-	if err == nil {
-		_, err = fmt.Fprintf(f, "http: {listen: %q}\nobjects: {buckets: {%s: {quota: 1GiB}}}\n", address, bucket)
-		err = errors.Join(err, f.Close())
-	}
-	return &uploads{url: "http://" + address + "/buckets/" + bucket + "/"}, errors.Join(err, l.Close())
+	return &uploads{url: "http://" + address + "/buckets/" + bucket + "/"},
+		g.Configure(fmt.Sprintf("http: {listen: %q}\nobjects: {buckets: {%s: {quota: 1GiB}}}\n", address, bucket))
 }
 
 // addKey makes the key that uploads need.

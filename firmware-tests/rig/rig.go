@@ -52,12 +52,11 @@ const (
 // New prepares a gateway in dir on a loopback port that is free now. The extra
 // lines go into its configuration's mqtt section.
 func New(binary, dir string, mqtt ...string) (*Gateway, error) {
-	l, err := (&net.ListenConfig{}).Listen(context.Background(), "tcp", "127.0.0.1:0")
+	address, err := FreeAddress()
 	if err != nil {
 		return nil, err
 	}
-	defer l.Close()
-	g := &Gateway{Binary: binary, Dir: dir, Address: l.Addr().String()}
+	g := &Gateway{Binary: binary, Dir: dir, Address: address}
 	text := fmt.Sprintf("state_dir: %s\nlog: {level: warn}\nmqtt:\n  listeners: [{name: local, network: tcp, address: %q}]\n",
 		filepath.Join(dir, "state"), g.Address)
 	for _, line := range mqtt {
@@ -68,6 +67,25 @@ func New(binary, dir string, mqtt ...string) (*Gateway, error) {
 	}
 	g.Client, err = client.New(g.Host(), "")
 	return g, err
+}
+
+// FreeAddress is a loopback address that nobody listens on now.
+func FreeAddress() (string, error) {
+	l, err := (&net.ListenConfig{}).Listen(context.Background(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", err
+	}
+	return l.Addr().String(), l.Close()
+}
+
+// Configure adds sections to the configuration; they count from the next start.
+func (g *Gateway) Configure(text string) error {
+	f, err := os.OpenFile(g.configFile(), os.O_APPEND|os.O_WRONLY, 0)
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteString(text)
+	return errors.Join(err, f.Close())
 }
 
 func (g *Gateway) configFile() string { return filepath.Join(g.Dir, "config.yaml") }
