@@ -134,21 +134,13 @@ func (a *app) deviceListCommand() *cobra.Command {
 			if err := a.call(cmd, http.MethodGet, "/v1/devices", nil, &list); err != nil {
 				return err
 			}
-			if a.json {
-				return a.printJSON(list)
-			}
-			if len(list) == 0 {
-				fmt.Fprintln(a.out, "No device may connect yet. Add one: headgate device add NAME --publish FILTER")
-				return nil
-			}
-			return table(a.out, "DEVICE CONNECTED PUBLISH SUBSCRIBE CREATED", func(row func(...any)) {
-				for _, d := range list {
-					connected := yesNo(d.Connected)
-					if !d.Revoked.IsZero() {
-						connected = "revoked"
-					}
-					row(d.Name, connected, strings.Join(d.Publish, " "), strings.Join(d.Subscribe, " "), day(d.Created))
+			const none = "No device may connect yet. Add one: headgate device add NAME --publish FILTER"
+			return printList(a, list, none, "DEVICE CONNECTED PUBLISH SUBSCRIBE CREATED", func(d *api.Device) []any {
+				connected := yesNo(d.Connected)
+				if !d.Revoked.IsZero() {
+					connected = "revoked"
 				}
+				return []any{d.Name, connected, strings.Join(d.Publish, " "), strings.Join(d.Subscribe, " "), day(d.Created)}
 			})
 		},
 	}

@@ -182,21 +182,13 @@ func (a *app) objectBucketsCommand() *cobra.Command {
 			if err := a.call(cmd, http.MethodGet, "/v1/buckets", nil, &all); err != nil {
 				return err
 			}
-			if a.json {
-				return a.printJSON(all)
-			}
-			if len(all) == 0 {
-				fmt.Fprintln(a.out, "There are no buckets: declare them in the gateway's configuration, under objects.buckets.")
-				return nil
-			}
-			return table(a.out, "BUCKET OBJECTS SIZE QUOTA LARGEST KEEP FULL", func(row func(...any)) {
-				for _, b := range all {
-					keep := "for ever"
-					if b.Keep > 0 {
-						keep = b.Keep.String()
-					}
-					row(b.Name, b.Objects, size(b.Bytes), size(b.Quota), size(b.MaxObject), keep, b.WhenFull)
+			const none = "There are no buckets: declare them in the gateway's configuration, under objects.buckets."
+			return printList(a, all, none, "BUCKET OBJECTS SIZE QUOTA LARGEST KEEP FULL", func(b *api.Bucket) []any {
+				keep := "for ever"
+				if b.Keep > 0 {
+					keep = b.Keep.String()
 				}
+				return []any{b.Name, b.Objects, size(b.Bytes), size(b.Quota), size(b.MaxObject), keep, b.WhenFull}
 			})
 		},
 	}

@@ -30,6 +30,23 @@ func table(w io.Writer, header string, rows func(row func(...any))) error {
 	return t.Flush()
 }
 
+// printList prints what a list holds: as JSON where that is asked for, none where
+// it is empty, or a row of cells for each.
+func printList[T any](a *app, list []T, none, header string, cells func(*T) []any) error {
+	if a.json {
+		return a.printJSON(list)
+	}
+	if len(list) == 0 {
+		fmt.Fprintln(a.out, none)
+		return nil
+	}
+	return table(a.out, header, func(row func(...any)) {
+		for i := range list {
+			row(cells(&list[i])...)
+		}
+	})
+}
+
 func clock(t time.Time) string { return t.Local().Format("15:04:05.000") }
 
 func day(t time.Time) string { return t.Local().Format("2006-01-02 15:04:05") }

@@ -83,17 +83,9 @@ func (a *app) recordingsListCommand() *cobra.Command {
 			if err := a.call(cmd, http.MethodGet, path, nil, &list); err != nil {
 				return err
 			}
-			if a.json {
-				return a.printJSON(list)
-			}
-			if len(list) == 0 {
-				fmt.Fprintln(a.out, "Nothing is recorded. 'headgate recordings start FUNCTION' begins.")
-				return nil
-			}
-			return table(a.out, "ID TIME FUNCTION SUBJECT OUTCOME FUEL SIZE ERROR", func(row func(...any)) {
-				for _, r := range list {
-					row(r.ID, r.Time.Local().Format(time.DateTime), fmt.Sprintf("%s@%d", r.Function, r.Version), r.Subject, r.Outcome, r.Fuel, size(r.Bytes), firstLine(r.Error))
-				}
+			const none = "Nothing is recorded. 'headgate recordings start FUNCTION' begins."
+			return printList(a, list, none, "ID TIME FUNCTION SUBJECT OUTCOME FUEL SIZE ERROR", func(r *api.Recording) []any {
+				return []any{r.ID, r.Time.Local().Format(time.DateTime), fmt.Sprintf("%s@%d", r.Function, r.Version), r.Subject, r.Outcome, r.Fuel, size(r.Bytes), firstLine(r.Error)}
 			})
 		},
 	}

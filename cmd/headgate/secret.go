@@ -92,21 +92,13 @@ func (a *app) secretListCommand() *cobra.Command {
 			if err := a.call(cmd, http.MethodGet, path, nil, &list); err != nil {
 				return err
 			}
-			if a.json {
-				return a.printJSON(list)
-			}
-			if len(list) == 0 {
-				fmt.Fprintln(a.out, "No secret is set. Set one: headgate secret set FUNCTION NAME")
-				return nil
-			}
-			return table(a.out, "FUNCTION SECRET SET KEY", func(row func(...any)) {
-				for _, s := range list {
-					key := s.Key
-					if s.Lost {
-						key += " (lost: set it again)"
-					}
-					row(s.Function, s.Name, day(s.Updated), key)
+			const none = "No secret is set. Set one: headgate secret set FUNCTION NAME"
+			return printList(a, list, none, "FUNCTION SECRET SET KEY", func(s *api.Secret) []any {
+				key := s.Key
+				if s.Lost {
+					key += " (lost: set it again)"
 				}
+				return []any{s.Function, s.Name, day(s.Updated), key}
 			})
 		},
 	}

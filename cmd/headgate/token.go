@@ -93,17 +93,9 @@ func (a *app) tokenListCommand() *cobra.Command {
 			if err := a.call(cmd, http.MethodGet, "/v1/tokens", nil, &list); err != nil {
 				return err
 			}
-			if a.json {
-				return a.printJSON(list)
-			}
-			if len(list) == 0 {
-				fmt.Fprintln(a.out, "There is no token. Make one: headgate token add NAME --scope read")
-				return nil
-			}
-			return table(a.out, "TOKEN SCOPES CREATED EXPIRES USED", func(row func(...any)) {
-				for _, t := range list {
-					row(t.Name, strings.Join(t.Scopes, " "), dayOr(t.Created, "-"), dayOr(t.Expires, "never"), dayOr(t.LastUsed, "never"))
-				}
+			const none = "There is no token. Make one: headgate token add NAME --scope read"
+			return printList(a, list, none, "TOKEN SCOPES CREATED EXPIRES USED", func(t *api.Token) []any {
+				return []any{t.Name, strings.Join(t.Scopes, " "), dayOr(t.Created, "-"), dayOr(t.Expires, "never"), dayOr(t.LastUsed, "never")}
 			})
 		},
 	}
