@@ -12,10 +12,10 @@ const args = [];
 const call = {
   input: 1001, meta: 1002, log: 1003, now: 1004, random: 1005, config: 1006,
   get: 1007, set: 1008, del: 1009, list: 1010, publish: 1011, enqueue: 1012,
-  invoke: 1013, metric: 1014, output: 1015, outputMeta: 1016, error: 1017,
-  secret: 1018, sensor: 1019, actuate: 1020, fetch: 1021,
-  encode: 1022, decode: 1023,
-  objectGet: 1024, objectRead: 1025, objectPut: 1026, objectStat: 1027, objectDelete: 1028, objectList: 1029,
+  invoke: 1013, metric: 1014, output: 1015, error: 1016,
+  secret: 1017, sensor: 1018, actuate: 1019, fetch: 1020,
+  encode: 1021, decode: 1022,
+  objectGet: 1023, objectRead: 1024, objectPut: 1025, objectStat: 1026, objectDelete: 1027, objectList: 1028,
 };
 
 class HeadgateError extends Error {

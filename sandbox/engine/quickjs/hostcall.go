@@ -32,7 +32,6 @@ const (
 	opInvoke
 	opMetric
 	opOutput
-	opOutputMeta
 	opError
 	opSecret
 	opSensor
@@ -53,7 +52,7 @@ const (
 func Call(op uint32) (*abi.Call, bool) {
 	names := [...]string{
 		"input_read", "meta", "log", "now_ms", "random", "config", "kv_get", "kv_set", "kv_del", "kv_list",
-		"publish", "enqueue", "invoke", "metric", "output", "output_meta", "error",
+		"publish", "enqueue", "invoke", "metric", "output", "error",
 		"secret", "sensor_read", "actuate", "http_fetch", "", "",
 		"blob_get", "blob_read", "blob_put_typed", "blob_stat", "blob_delete", "blob_list",
 	}
@@ -149,8 +148,6 @@ func (b *border) serve(op uint32) abi.Errno {
 		c.Metric(b.arg(0), b.number(0))
 	case opOutput:
 		return b.output()
-	case opOutputMeta:
-		return c.SetOutputMeta(b.arg(0), b.arg(1))
 	case opError:
 		c.SetFailure(b.arg(0))
 	case opSecret:
