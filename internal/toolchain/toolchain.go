@@ -66,7 +66,7 @@ func NeedTinyGo(t testing.TB) {
 func Build(t testing.TB, r build.Request) *build.Artifact {
 	t.Helper()
 	t.Setenv("PATH", os.Getenv("PATH")+string(filepath.ListSeparator)+AssemblyScript(t))
-	a, err := build.Build(t.Context(), r)
+	a, err := kept(t.Context(), t, r)
 	if missing := (*build.MissingError)(nil); errors.As(err, &missing) {
 		Skip(t, missing.Error())
 	}
