@@ -77,6 +77,10 @@ func (t Trust) String() string {
 // ExtTrust is the CloudEvents extension that holds Trust.
 const ExtTrust = "timetrust"
 
+// ExtOrigin is an extension of events that are caused by an event which is old:
+// when that arrived, in milliseconds of the gateway's steady clock.
+const ExtOrigin = "headgateorigin"
+
 // Extensions of requests.
 const (
 	// ExtHTTPMethod is the method, ExtHTTPQuery the query as it was sent.
@@ -120,6 +124,11 @@ const (
 	// TypeObjectDeleted of one that is gone; the data says which.
 	TypeObjectCreated = "io.headgate.object.created"
 	TypeObjectDeleted = "io.headgate.object.deleted"
+	// TypeSensor is a reading of a sensor; its subject is the sensor's name.
+	TypeSensor = "io.headgate.sensor.reading"
+	// TypeActuator is the prefix of what happens to an actuator, as
+	// io.headgate.actuator.off; its subject is the actuator's name.
+	TypeActuator = "io.headgate.actuator."
 	// TypeLifecycle is the prefix of what happens to devices and to the gateway
 	// itself, as io.headgate.device.connected.
 	TypeLifecycle = "io.headgate."

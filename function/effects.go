@@ -14,11 +14,13 @@ type Effects struct {
 	Invokes   []Invoke
 	// Objects are the last change of each object that is changed.
 	Objects []ObjectChange `json:",omitempty"`
+	// Actuations are what it wants of actuators.
+	Actuations []Actuation `json:",omitempty"`
 }
 
 // Empty reports whether there is nothing to do.
 func (e *Effects) Empty() bool {
-	return len(e.Writes) == 0 && len(e.Publishes) == 0 && len(e.Enqueues) == 0 && len(e.Invokes) == 0 && len(e.Objects) == 0
+	return len(e.Writes) == 0 && len(e.Publishes) == 0 && len(e.Enqueues) == 0 && len(e.Invokes) == 0 && len(e.Objects) == 0 && len(e.Actuations) == 0
 }
 
 // Stored are all writes, those of objects behind those of state.
@@ -64,6 +66,20 @@ type Enqueue struct {
 type Invoke struct {
 	Function string
 	Payload  []byte
+}
+
+// Actuation switches an actuator.
+type Actuation struct {
+	Actuator string
+	// Value is 0 for off, 1 for on, between where the actuator can be dimmed.
+	Value float64
+	// Lease is how long it is to be on, as it was asked for; 0 is the actuator's
+	// own default. Granted is what was answered.
+	Lease   time.Duration
+	Granted time.Duration
+	// Until is the end of what was granted, in time since the start of the
+	// machine.
+	Until time.Duration `json:"-"`
 }
 
 // LogLine is one line that a function logged. Lines outlive a failed

@@ -146,8 +146,10 @@ func (s *source) yamlFault(err error) error {
 	switch {
 	case strings.HasPrefix(message, "found character '\t'"):
 		message = "a tab cannot indent YAML: use spaces"
-	case message == "value is not allowed in this context":
-		message = "this does not belong here: check the indentation of this line and of those above"
+	case message == "',' or '}' must be specified", message == "',' or ']' must be specified":
+		message = "a { or [ before this is not closed: close it, or put a comma between"
+	case message == "value is not allowed in this context", message == "mapping value is not allowed in this context":
+		message = "this does not belong here: check the indentation of this line and of those around it"
 	}
 	f := &Fault{File: s.file, Message: message}
 	if t := at.GetToken(); t != nil && t.Position != nil {

@@ -86,6 +86,9 @@ func (s *source) decode(v any) (err error) {
 			err = &Fault{File: s.file, Message: "is not well-formed YAML: check brackets, quotes and indentation"}
 		}
 	}()
+	if line, column, ok := tooDeep(s.text); ok {
+		return &Fault{File: s.file, Line: line, Column: column, Message: fmt.Sprintf("has more than %d brackets or dashes inside each other", maxDepth)}
+	}
 	tree, err := parser.ParseBytes(s.text, 0)
 	if err != nil {
 		return s.yamlFault(err)

@@ -22,8 +22,10 @@ const (
 	TriggerState     TriggerKind = "state"
 	TriggerQueue     TriggerKind = "queue"
 	TriggerFile      TriggerKind = "file"
+	TriggerSensor    TriggerKind = "sensor"
 	TriggerLifecycle TriggerKind = "lifecycle"
 	TriggerFailure   TriggerKind = "failure"
+	TriggerActuator  TriggerKind = "actuator"
 )
 
 // Trigger starts a function. Exactly one kind is set; the other fields are
@@ -48,11 +50,16 @@ type Trigger struct {
 	// File is a pattern of objects, with captures: camera/{camera}/{name} is those
 	// of the bucket camera with keys of two levels, camera is all of them.
 	File string `yaml:"file" json:"file,omitempty"`
+	// Sensor is a sensor of the gateway, with * for any run of characters.
+	Sensor string `yaml:"sensor" json:"sensor,omitempty"`
 	// Lifecycle is one of Lifecycles.
 	Lifecycle string `yaml:"lifecycle" json:"lifecycle,omitempty"`
 	// Failure is a function whose dead letters start this one, with * for any
 	// run of characters.
 	Failure string `yaml:"failure" json:"failure,omitempty"`
+	// Actuator is an actuator, with * for any run of characters; Happens are what
+	// of it starts the function, of ActuatorHappenings, all of them by default.
+	Actuator string `yaml:"actuator" json:"actuator,omitempty"`
 
 	// Timezone is where Cron's clock hangs, as Europe/Madrid; UTC by default.
 	Timezone string `yaml:"timezone" json:"timezone,omitempty"`
@@ -72,11 +79,21 @@ type Trigger struct {
 	// Retained makes the trigger start for stored retained messages too.
 	Retained bool `yaml:"retained" json:"retained,omitempty"`
 	// Change is what of File starts it: created (the default) for an object that
-	// was put, in the place of another too, deleted, or any.
+	// was put, in the place of another too, deleted, or any. Of Sensor it is by
+	// how much its value must have moved since this trigger last started.
 	Change string `yaml:"change" json:"change,omitempty"`
+	// Above and Below start once when Sensor's value crosses them, and again only
+	// after it has come back by Hysteresis.
+	Above      *float64 `yaml:"above" json:"above,omitempty"`
+	Below      *float64 `yaml:"below" json:"below,omitempty"`
+	Hysteresis float64  `yaml:"hysteresis" json:"hysteresis,omitempty"`
+	// Quality is good (the default), or any for Sensor's failures too.
+	Quality string `yaml:"quality" json:"quality,omitempty"`
 	// Durable has a request kept and answered with 202; without it the caller
 	// gets the function's answer.
 	Durable bool `yaml:"durable" json:"durable,omitempty"`
+	// Happens narrows Actuator down.
+	Happens []string `yaml:"happens" json:"happens,omitempty"`
 	// Public lets everybody call the route. Keys names the tokens that may,
 	// of those that may call the function; empty is all of these.
 	Public bool     `yaml:"public" json:"public,omitempty"`
@@ -97,6 +114,9 @@ var triggerOptions = map[TriggerKind][]string{
 	TriggerCron:  {"timezone", "missed", "on_estimate"},
 	TriggerEvery: {"missed"},
 	TriggerFile:  {"change"},
+
+	TriggerSensor:   {"change", "above", "below", "hysteresis", "quality"},
+	TriggerActuator: {"happens"},
 }
 
 // kinds are the kinds that are set, with what each says.
@@ -116,8 +136,10 @@ func (t *Trigger) kinds() (kinds []TriggerKind, values []string) {
 		{TriggerState, t.State},
 		{TriggerQueue, t.Queue},
 		{TriggerFile, t.File},
+		{TriggerSensor, t.Sensor},
 		{TriggerLifecycle, t.Lifecycle},
 		{TriggerFailure, t.Failure},
+		{TriggerActuator, t.Actuator},
 	} {
 		if k.value != "" {
 			kinds, values = append(kinds, k.kind), append(values, k.value)
@@ -186,7 +208,7 @@ func (t *Trigger) StateNamespace(own string) (namespace, keys string) {
 func Lifecycles() []string {
 	return []string{
 		LifecycleConnected, LifecycleDisconnected, LifecycleRefused, LifecycleStarted, LifecycleStopping,
-		LifecycleSynchronised, LifecycleStorageLow, LifecycleStorageRecovered,
+		LifecycleSynchronised, LifecycleStorageLow, LifecycleStorageRecovered, LifecycleSensorFailed, LifecycleSensorRecovered,
 	}
 }
 
@@ -200,13 +222,15 @@ const (
 	LifecycleSynchronised     = "clock.synchronised"
 	LifecycleStorageLow       = "storage.low"
 	LifecycleStorageRecovered = "storage.recovered"
+	LifecycleSensorFailed     = "sensor.failed"
+	LifecycleSensorRecovered  = "sensor.recovered"
 )
 
 func (t *Trigger) validate(s *Spec, at func(string, ...any)) {
 	kinds, _ := t.kinds()
 	switch len(kinds) {
 	case 0:
-		at("needs mqtt, http, cron, every, state, queue, file, lifecycle or failure: what starts the function, such as mqtt: farm/{field}/moisture")
+		at("needs mqtt, http, cron, every, state, queue, file, sensor, lifecycle, failure or actuator: what starts the function, such as mqtt: farm/{field}/moisture")
 		return
 	case 1:
 	default:
@@ -221,12 +245,16 @@ func (t *Trigger) validate(s *Spec, at func(string, ...any)) {
 		t.validateState(s, at)
 	case TriggerFile:
 		t.validateFile(at)
+	case TriggerSensor:
+		t.validateSensor(at)
 	case TriggerLifecycle:
 		if all := Lifecycles(); !slices.Contains(all, t.Lifecycle) {
 			at(fmt.Sprintf("%q is not known: it is one of %s", t.Lifecycle, strings.Join(all, ", ")), "lifecycle")
 		}
 	case TriggerFailure:
 		t.validateFailure(s, at)
+	case TriggerActuator:
+		t.validateActuator(at)
 	}
 }
 
@@ -242,7 +270,12 @@ func (t *Trigger) validateOptions(kind TriggerKind, at func(string, ...any)) {
 		{"on_estimate", t.OnEstimate, "cron"},
 		{"qos", t.QoS != nil, "mqtt"},
 		{"retained", t.Retained, "mqtt"},
-		{"change", t.Change != "", "file"},
+		{"change", t.Change != "", "file and sensor"},
+		{"above", t.Above != nil, "sensor"},
+		{"below", t.Below != nil, "sensor"},
+		{"hysteresis", t.Hysteresis != 0, "sensor"},
+		{"quality", t.Quality != "", "sensor"},
+		{"happens", len(t.Happens) > 0, "actuator"},
 		{"durable", t.Durable, "http"},
 		{"public", t.Public, "http"},
 		{"keys", len(t.Keys) > 0, "http"},
@@ -288,6 +321,22 @@ func (t *Trigger) validateFailure(s *Spec, at func(string, ...any)) {
 	}
 }
 
+// ActuatorHappenings are what may happen to an actuator.
+func ActuatorHappenings() []string {
+	return []string{"on", "renewed", "off", "interrupted", "fault", "refused"}
+}
+
+func (t *Trigger) validateActuator(at func(string, ...any)) {
+	if !validPattern(t.Actuator) {
+		at(fmt.Sprintf("%q is not an actuator's name, which * may stand in for a part of", t.Actuator), "actuator")
+	}
+	for i, h := range t.Happens {
+		if all := ActuatorHappenings(); !slices.Contains(all, h) {
+			at(fmt.Sprintf("%q is not known: it is one of %s", h, strings.Join(all, ", ")), "happens", i)
+		}
+	}
+}
+
 // equal reports whether both triggers start for the same events in the same way.
 func (t *Trigger) equal(u *Trigger) bool {
 	a, b := *t, *u
@@ -310,7 +359,13 @@ func (t *Trigger) Words() string {
 		{t.Timezone != "", " in " + t.Timezone},
 		{t.OnEstimate, ", on an estimated clock too"},
 		{t.Missed != "", ", missed: " + t.Missed},
-		{t.Change != "", ", " + t.Change},
+		{t.Change != "" && t.Sensor == "", ", " + t.Change},
+		{t.Change != "" && t.Sensor != "", ", moved by " + t.Change},
+		{t.Above != nil, ", above " + shown(t.Above)},
+		{t.Below != nil, ", below " + shown(t.Below)},
+		{t.Hysteresis != 0, fmt.Sprintf(" (back by %v)", t.Hysteresis)},
+		{t.Quality != "", ", of " + t.Quality + " quality"},
+		{len(t.Happens) > 0, ", " + strings.Join(t.Happens, " or ")},
 		{t.QoS != nil, fmt.Sprintf(", QoS %d", t.EffectiveQoS())},
 		{t.Retained, ", retained messages too"},
 		{t.OrderBy != "", ", in the order of " + t.OrderBy},

@@ -236,3 +236,31 @@ func (p *Permissions) validate(at func(string, ...any)) {
 }
 
 func validPattern(n string) bool { return ValidName(strings.ReplaceAll(n, "*", "x")) }
+
+// AnyMatches reports whether one of the patterns, in which * is any run of
+// characters, matches the name.
+func AnyMatches(patterns []string, name string) bool {
+	return slices.ContainsFunc(patterns, func(p string) bool { return MatchName(p, name) })
+}
+
+// MatchName reports whether name is as the pattern says, * being any run of
+// characters.
+func MatchName(pattern, name string) bool {
+	parts := strings.Split(pattern, "*")
+	first, last := parts[0], parts[len(parts)-1]
+	if len(parts) == 1 {
+		return name == pattern
+	}
+	if len(name) < len(first)+len(last) || !strings.HasPrefix(name, first) || !strings.HasSuffix(name, last) {
+		return false
+	}
+	name = name[len(first) : len(name)-len(last)]
+	for _, part := range parts[1 : len(parts)-1] {
+		i := strings.Index(name, part)
+		if i < 0 {
+			return false
+		}
+		name = name[i+len(part):]
+	}
+	return true
+}

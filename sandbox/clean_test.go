@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/headgate-io/headgate/function"
+	"github.com/headgate-io/headgate/internal/slow"
 	"github.com/headgate-io/headgate/sandbox"
 	"github.com/headgate-io/headgate/sandbox/host"
 )
@@ -50,20 +51,22 @@ type counterGuest struct {
 	first string
 	// dear is true where an event costs a thousand times what others do.
 	dear bool
+	// large is a guest of megabytes.
+	large bool
 	// draws are its generators.
 	draws []string
 }
 
 var counterGuests = []counterGuest{
-	{name: "go", draws: []string{"random", "rand"}, main: "counter.wasm", first: "1", source: func(t testing.TB) []byte { return goGuest(t, "go/counter") }},
+	{name: "go", large: true, draws: []string{"random", "rand"}, main: "counter.wasm", first: "1", source: func(t testing.TB) []byte { return goGuest(t, "go/counter") }},
 	{name: "tinygo", draws: []string{"random", "rand"}, main: "counter.wasm", first: "1", source: func(t testing.TB) []byte { return tinyGoGuest(t, "go/counter") }},
 	{name: "javascript", draws: []string{"random", "rand"}, main: "counter.js", first: "1", source: func(testing.TB) []byte { return []byte(counterScript) }},
 	{name: "python", draws: []string{"random", "rand"}, main: "counter.py", first: "1", source: func(t testing.TB) []byte { needPython(t); return []byte(counterPython) }},
 	{name: "assemblyscript", draws: []string{"random"}, main: "counter.wasm", first: "1", source: func(t testing.TB) []byte { return assemblyScriptGuest(t, "counter.ts") }},
 	{name: "rust", draws: []string{"random"}, main: "counter.wasm", first: "1", source: func(t testing.TB) []byte { return rustGuest(t, "counter.rs") }},
 	{name: "c", draws: []string{"random", "rand"}, main: "counter.wasm", first: "1", source: func(t testing.TB) []byte { return cGuest(t, "c/counter.c") }},
-	{name: "command", draws: []string{"random", "rand"}, main: "counter.wasm", first: "1 1 GO\n", source: goCommandGuest, dear: true},
-	{name: "extism-go", draws: []string{"random"}, main: "counter.wasm", first: "1 none 0 GO", export: "run", source: goPlugin},
+	{name: "command", large: true, draws: []string{"random", "rand"}, main: "counter.wasm", first: "1 1 GO\n", source: goCommandGuest, dear: true},
+	{name: "extism-go", large: true, draws: []string{"random"}, main: "counter.wasm", first: "1 none 0 GO", export: "run", source: goPlugin},
 	{name: "extism-assemblyscript", main: "counter.wasm", first: "1 none 0 GO", export: "run", source: assemblyScriptPlugin},
 	{name: "extism-c", draws: []string{"random"}, main: "counter.wasm", first: "1  0 GO", export: "run", source: cPlugin},
 }
@@ -93,9 +96,13 @@ func goCommandGuest(t testing.TB) []byte {
 // costs the same fuel on call 1 and call 1000; and random differs between
 // events, though not between an event and its rerun.
 func TestCleanStateInEveryLanguage(t *testing.T) {
+	slow.UnderRace(t, slow.LargeGuests)
 	e := testEngine(t, sandbox.Config{})
 	for _, g := range counterGuests {
 		t.Run(g.name, func(t *testing.T) {
+			if g.large {
+				slow.Emulated(t, slow.LargeGuests)
+			}
 			u := load(t, e, g.main, g.source(t), testOptions{export: g.export, limits: function.Limits{Memory: 32 << 20}})
 			calls := 1000
 			if testing.Short() || g.dear {

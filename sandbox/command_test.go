@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/headgate-io/headgate/function"
+	"github.com/headgate-io/headgate/internal/slow"
 	"github.com/headgate-io/headgate/sandbox"
 	"github.com/headgate-io/headgate/sandbox/host"
 	. "github.com/headgate-io/headgate/sandbox/wasmtest"
@@ -13,6 +14,7 @@ import (
 // TestCommand runs a program that reads standard input and writes standard
 // output, anew for every event.
 func TestCommand(t *testing.T) {
+	slow.Both(t, slow.LargeGuests)
 	e := testEngine(t, sandbox.Config{})
 	u := load(t, e, "command.wasm", goCommandGuest(t), testOptions{config: map[string][]byte{"MODE": []byte(`"on"`), "n": []byte("7")}, limits: function.Limits{Memory: 32 << 20}})
 	for _, c := range []struct {

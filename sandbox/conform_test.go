@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/headgate-io/headgate/function"
+	"github.com/headgate-io/headgate/internal/slow"
 	"github.com/headgate-io/headgate/sandbox"
 	"github.com/headgate-io/headgate/sandbox/host"
 )
@@ -63,6 +64,7 @@ const conformance = `{"Writes":[` +
 // TestConformance runs the same function in every language through the real
 // border and wants the same effects.
 func TestConformance(t *testing.T) {
+	slow.UnderRace(t, slow.LargeGuests)
 	e := testEngine(t, sandbox.Config{})
 	guests := map[string]func(t *testing.T) (string, []byte){
 		"go":     func(t *testing.T) (string, []byte) { return "f.wasm", goGuest(t, "go/conform") },

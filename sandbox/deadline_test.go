@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/headgate-io/headgate/function"
+	"github.com/headgate-io/headgate/internal/slow"
 	"github.com/headgate-io/headgate/sandbox"
 	"github.com/headgate-io/headgate/sandbox/host"
 	. "github.com/headgate-io/headgate/sandbox/wasmtest"
@@ -53,10 +54,17 @@ func loops() map[string][]byte {
 // good one, the time that threads of this process were ready and got no
 // processor, as the kernel counts it, is taken off. That verdict is weaker,
 // and the log says so.
+//
+// Under emulation (EMULATED_CPU) one in ten may be later: the emulator
+// translates code while the guest waits for it.
 func TestDeadlineHolds(t *testing.T) {
 	e := testEngine(t, sandbox.Config{})
 	neighbour := load(t, e, "counter.wasm", counterModule(), testOptions{})
 	limits := function.Limits{Fuel: 1 << 60, Timeout: function.Duration(timeout)}
+	last := func(n int) int { return n - 1 }
+	if slow.IsEmulated() {
+		last = func(n int) int { return n * 9 / 10 }
+	}
 	for name, module := range loops() {
 		t.Run(name, func(t *testing.T) {
 			units := make([]*unit, runtime.GOMAXPROCS(0)+1)
@@ -72,10 +80,10 @@ func TestDeadlineHolds(t *testing.T) {
 				if served == 0 {
 					t.Fatal("the neighbour did not get on")
 				}
-				if wall[n-1] <= maxOvershoot {
+				if wall[last(n)] <= maxOvershoot {
 					return
 				}
-				excused = excused || own[n-1] <= maxOvershoot
+				excused = excused || own[last(n)] <= maxOvershoot
 			}
 			if !excused {
 				t.Fatalf("no round in which all ended within %s of their deadline", maxOvershoot)

@@ -19,6 +19,7 @@ import (
 	"github.com/goccy/go-yaml"
 
 	"github.com/headgate-io/headgate/function"
+	"github.com/headgate-io/headgate/internal/slow"
 	"github.com/headgate-io/headgate/internal/testcache"
 	"github.com/headgate-io/headgate/internal/toolchain"
 	"github.com/headgate-io/headgate/sandbox/engine"
@@ -40,6 +41,7 @@ type recordedEvent struct {
 // asks for, its memory and its globals must be the same. Examples in JavaScript
 // and Python hold the engines to it.
 func TestExamplesRewrittenAgree(t *testing.T) {
+	slow.Both(t, slow.LargeGuests)
 	manifests, err := filepath.Glob("../examples/*/headgate.yaml")
 	if err != nil || len(manifests) < 7 {
 		t.Fatalf("%d examples, %v", len(manifests), err)

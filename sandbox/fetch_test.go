@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/headgate-io/headgate/function"
+	"github.com/headgate-io/headgate/internal/slow"
 	"github.com/headgate-io/headgate/sandbox"
 	"github.com/headgate-io/headgate/sandbox/abi"
 	"github.com/headgate-io/headgate/sandbox/host"
@@ -27,6 +28,7 @@ func (l *large) Fetch(_ context.Context, f *host.Fetch) (host.FetchResult, error
 // TestFetchInEveryLanguage sends the same request from each; an answer that is
 // larger than the guest's room is asked for twice and sent for once.
 func TestFetchInEveryLanguage(t *testing.T) {
+	slow.Both(t, slow.LargeGuests)
 	e := testEngine(t, sandbox.Config{})
 	guests := map[string]func(t *testing.T) (string, []byte){
 		"go":     func(t *testing.T) (string, []byte) { return "f.wasm", goGuest(t, "go/fetch") },

@@ -100,10 +100,6 @@ func seconds(v uint64) time.Duration { return time.Duration(uint32(v)) * time.Se
 func float(v uint64) float64         { return math.Float64frombits(v) }
 func level(v uint64) function.Level  { return function.Level(min(uint32(v), uint32(function.Error))) }
 
-func (h hostCall) unsupported(s []uint64) {
-	s[0] = errno(h.in.calls.Unsupported(h.call, h.bytes(s[0], s[1])))
-}
-
 // state charges what touches stored keys and checks the clock, since the
 // store may have made the guest wait.
 func (h hostCall) state() {
@@ -162,8 +158,16 @@ var hostBodies = map[string]func(h hostCall, s []uint64){
 		v, e := h.in.calls.Secret(h.bytes(s[0], s[1]))
 		h.give(s, s[2], s[3], v, e)
 	},
-	"sensor_read": hostCall.unsupported,
-	"actuate":     hostCall.unsupported,
+	"sensor_read": func(h hostCall, s []uint64) {
+		v, e := h.in.calls.Sensor(h.bytes(s[0], s[1]))
+		h.give(s, s[2], s[3], v, e)
+	},
+	"actuate": func(h hostCall, s []uint64) {
+		granted, e := h.in.calls.Actuate(h.bytes(s[0], s[1]), h.bytes(s[2], s[3]), time.Duration(uint32(s[4]))*time.Millisecond)
+		if s[0] = uint64(uint32(granted)); e != 0 {
+			s[0] = errno(e)
+		}
+	},
 	"http_fetch": func(h hostCall, s []uint64) {
 		v, e := h.in.calls.Fetch(h.in.ctx.Context, h.bytes(s[0], s[1]), int(uint32(s[3])))
 		h.in.abortIfAsked()

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/headgate-io/headgate/function"
+	"github.com/headgate-io/headgate/internal/slow"
 	"github.com/headgate-io/headgate/sandbox"
 	"github.com/headgate-io/headgate/sandbox/host"
 	. "github.com/headgate-io/headgate/sandbox/wasmtest"
@@ -245,6 +246,8 @@ func (m mapState) List(string, string, string, int) ([]string, bool, error) { re
 // TestRefusedModules shows what is refused before it runs, and that the
 // reason names the place.
 func TestRefusedModules(t *testing.T) {
+	slow.Emulated(t, slow.LargeGuests)
+	slow.UnderRace(t, slow.OneGoroutine)
 	e := testEngine(t, sandbox.Config{})
 	cases := []struct {
 		name   string

@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/headgate-io/headgate/function"
+	"github.com/headgate-io/headgate/internal/slow"
 	"github.com/headgate-io/headgate/sandbox"
 	"github.com/headgate-io/headgate/sandbox/host"
 )
@@ -46,6 +47,7 @@ func resident(t *testing.T) (heap, private, images int64) {
 // TestIdleFunctionsAreSmall: a further function that is at zero costs less
 // than 100 KB. It prints what one that is warm costs, too.
 func TestIdleFunctionsAreSmall(t *testing.T) {
+	slow.Both(t, slow.LargeGuests)
 	t.Run("javascript", func(t *testing.T) {
 		source, err := os.ReadFile("testdata/js/conform.js")
 		if err != nil {

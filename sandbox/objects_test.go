@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/headgate-io/headgate/function"
+	"github.com/headgate-io/headgate/internal/slow"
 	"github.com/headgate-io/headgate/sandbox"
 	"github.com/headgate-io/headgate/sandbox/host"
 )
@@ -82,6 +83,7 @@ func (m memoryBlobs) add(s bucketState, name, content string) {
 // TestObjectsInEveryLanguage reads, puts, deletes and lists objects, and wants
 // the same of every language.
 func TestObjectsInEveryLanguage(t *testing.T) {
+	slow.Both(t, slow.LargeGuests)
 	e := testEngine(t, sandbox.Config{})
 	source := func(name string) func(t *testing.T) (string, []byte) {
 		return func(t *testing.T) (string, []byte) {

@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/headgate-io/headgate/function"
+	"github.com/headgate-io/headgate/internal/slow"
 	"github.com/headgate-io/headgate/internal/toolchain"
 	"github.com/headgate-io/headgate/sandbox"
 	"github.com/headgate-io/headgate/sandbox/host"
@@ -78,6 +79,7 @@ func plugin(t testing.TB, e *sandbox.Engine, wasm []byte, export string, o testO
 // TestPlugins runs plug-ins built with PDKs of Extism's, and one built with
 // none: input, output, variables, config, log and failure.
 func TestPlugins(t *testing.T) {
+	slow.Both(t, slow.LargeGuests)
 	e := testEngine(t, sandbox.Config{})
 	for name, source := range map[string]func(testing.TB) []byte{"go": goPlugin, "assemblyscript": assemblyScriptPlugin, "c": cPlugin} {
 		t.Run(name, func(t *testing.T) {
@@ -112,6 +114,7 @@ func TestPlugins(t *testing.T) {
 
 // TestPluginFetches sends requests by the function's permissions.
 func TestPluginFetches(t *testing.T) {
+	slow.Both(t, slow.LargeGuests)
 	e := testEngine(t, sandbox.Config{})
 	perms := function.Permissions{Fetch: []string{"https://api.example.org"}}
 	u := plugin(t, e, goPlugin(t), "fetch", testOptions{perms: perms})
@@ -136,6 +139,7 @@ func TestPluginFetches(t *testing.T) {
 // TestPluginBounds: the shared memory counts as the function's, and what is
 // over a limit ends the event with words.
 func TestPluginBounds(t *testing.T) {
+	slow.Both(t, slow.LargeGuests)
 	e := testEngine(t, sandbox.Config{})
 	u := plugin(t, e, goPlugin(t), "large", testOptions{limits: function.Limits{Memory: 12 << 20, Output: 2 << 20}})
 	for _, c := range []struct {

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/headgate-io/headgate/function"
+	"github.com/headgate-io/headgate/internal/slow"
 	"github.com/headgate-io/headgate/internal/toolchain"
 	"github.com/headgate-io/headgate/sandbox"
 	"github.com/headgate-io/headgate/sandbox/engine/micropython"
@@ -51,6 +52,7 @@ func answer(u *unit, r function.Result) string {
 
 // TestPythonForms runs handlers as they are known elsewhere.
 func TestPythonForms(t *testing.T) {
+	slow.Emulated(t, slow.LargeGuests)
 	needPython(t)
 	e := testEngine(t, sandbox.Config{})
 	cases := []struct {
@@ -130,6 +132,7 @@ func sorted(text string) string {
 // TestPythonErrors names the author's file and line, and leaves the next
 // event untouched.
 func TestPythonErrors(t *testing.T) {
+	slow.Emulated(t, slow.LargeGuests)
 	needPython(t)
 	e := testEngine(t, sandbox.Config{})
 	source := `
@@ -176,6 +179,7 @@ def handle(event, ctx):
 
 // TestPythonRefused shows what is refused at deploy, and where.
 func TestPythonRefused(t *testing.T) {
+	slow.Emulated(t, slow.LargeGuests)
 	needPython(t)
 	e := testEngine(t, sandbox.Config{})
 	for _, c := range []struct {
@@ -215,6 +219,7 @@ func TestPythonRefused(t *testing.T) {
 
 // TestPythonFiles: a function of several files, in folders, with data.
 func TestPythonFiles(t *testing.T) {
+	slow.Emulated(t, slow.LargeGuests)
 	needPython(t)
 	e := testEngine(t, sandbox.Config{})
 	u := loadFiles(t, e, "src/main.py", map[string][]byte{
@@ -232,6 +237,7 @@ func TestPythonFiles(t *testing.T) {
 // TestPythonHostile runs attacks; the function itself is as good as new after
 // each.
 func TestPythonHostile(t *testing.T) {
+	slow.Emulated(t, slow.LargeGuests)
 	needPython(t)
 	e := testEngine(t, sandbox.Config{})
 	source := []byte(`
@@ -298,6 +304,7 @@ def handle(event, ctx):
 // TestPythonRandomIsFresh: events draw different numbers, from every source
 // there is, and a rerun of the same event the same.
 func TestPythonRandomIsFresh(t *testing.T) {
+	slow.Emulated(t, slow.LargeGuests)
 	needPython(t)
 	e := testEngine(t, sandbox.Config{})
 	for name, source := range map[string]string{
@@ -327,6 +334,7 @@ func TestPythonRandomIsFresh(t *testing.T) {
 // TestPythonGrowsAndIsReplaced: a handler that needs more than the heap at the
 // start gets it, up to limits.memory.
 func TestPythonGrowsAndIsReplaced(t *testing.T) {
+	slow.Emulated(t, slow.LargeGuests)
 	needPython(t)
 	e := testEngine(t, sandbox.Config{})
 	u := load(t, e, "f.py", []byte("def handle(event):\n  a = [bytearray(5000) for _ in range(400)]\n  return str(len(a))\n"), testOptions{limits: function.Limits{Memory: 4 << 20}})
@@ -343,6 +351,7 @@ const anyFailure = function.Outcome(255)
 // TestPythonInterpreted runs Python where wazero has no compiler, exceptions
 // included.
 func TestPythonInterpreted(t *testing.T) {
+	slow.Both(t, slow.LargeGuests)
 	needPython(t)
 	e := testEngine(t, sandbox.Config{Interpreter: true})
 	u := load(t, e, "f.py", []byte("def handle(event):\n  try:\n    event.data['x']\n  except KeyError:\n    return str(event.data['n'] + 1)\n"), testOptions{})

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/headgate-io/headgate/function"
+	"github.com/headgate-io/headgate/internal/slow"
 	"github.com/headgate-io/headgate/sandbox"
 	"github.com/headgate-io/headgate/sandbox/abi"
 	"github.com/headgate-io/headgate/sandbox/host"
@@ -78,6 +79,7 @@ export default async (event, ctx) => {
 // TestFetchFailsInJavaScript with the errno as its code and the reason in
 // words, which the author may catch.
 func TestFetchFailsInJavaScript(t *testing.T) {
+	slow.Emulated(t, slow.LargeGuests)
 	for _, c := range []struct {
 		call string
 		err  error
@@ -99,6 +101,7 @@ func TestFetchFailsInJavaScript(t *testing.T) {
 // TestWebInJavaScript tries what scripts know from browsers. Expected values
 // are those of the WHATWG standards.
 func TestWebInJavaScript(t *testing.T) {
+	slow.Both(t, slow.LargeGuests)
 	for expression, want := range map[string]string{
 		`new URL("HTTPS://User:pa%20ss@Example.ORG:443/a/./b/../c d?q=ü&r#top").href`: "https://User:pa%20ss@example.org/a/c%20d?q=%C3%BC&r#top",
 		`new URL("../x?y", "https://a.org/b/c/d?z").href`:                             "https://a.org/b/x?y",
@@ -141,6 +144,7 @@ func TestWebInJavaScript(t *testing.T) {
 
 // TestLambdaHandlers runs what people have written for AWS Lambda, unchanged.
 func TestLambdaHandlers(t *testing.T) {
+	slow.Emulated(t, slow.LargeGuests)
 	in := host.Invocation{Input: []byte(`{"n":2}`), Meta: metaMap{"id": "7", "function": "f", "version": "3"}}
 	web := host.Invocation{Input: []byte(`{"n":2}`), Meta: metaMap{
 		"id": "7", "function": "f", "version": "3", "subject": "/a", "time": "2026-05-01T08:00:00Z", "params": `{"id":"9"}`,

@@ -95,6 +95,11 @@ func (r *rule) compileSubject(tr *function.Trigger, own string) (err error) {
 	case function.TriggerFile:
 		r.kind, r.text, pattern = File, tr.File, tr.FilePattern()
 		r.change = fileChanges[tr.FileChange()]
+	case function.TriggerSensor:
+		r.kind, r.text, pattern, r.gate = Sensor, tr.Sensor, tr.Sensor, newGate(tr)
+		if strings.Contains(pattern, "*") {
+			r.glob, pattern = pattern, "+"
+		}
 	case function.TriggerLifecycle:
 		r.kind, r.text, pattern = Lifecycle, tr.Lifecycle, tr.Lifecycle
 	case function.TriggerFailure:
@@ -102,6 +107,12 @@ func (r *rule) compileSubject(tr *function.Trigger, own string) (err error) {
 		if strings.Contains(pattern, "*") {
 			r.glob, pattern = pattern, "+"
 		}
+	case function.TriggerActuator:
+		r.kind, r.text, pattern, r.happens = Actuator, tr.Actuator, tr.Actuator, tr.Happens
+		if strings.Contains(pattern, "*") {
+			r.glob, pattern = pattern, "+"
+		}
+		pattern += "/+"
 	default:
 		return errors.New("the trigger is of no kind")
 	}

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/headgate-io/headgate/function"
 )
 
 // Kind is where an event comes from. Each has subjects of its own: paths of
@@ -28,11 +30,15 @@ const (
 	File
 	// Failure is dead letters, by the function whose they are.
 	Failure
+	// Sensor is readings, by the sensor's name.
+	Sensor
+	// Actuator is what happens to actuators, by name: see ActuatorSubject.
+	Actuator
 
 	kinds = iota
 )
 
-var kindNames = [kinds]string{"mqtt", "http", "timer", "state", "queue", "lifecycle", "file", "failure"}
+var kindNames = [kinds]string{"mqtt", "http", "timer", "state", "queue", "lifecycle", "file", "failure", "sensor", "actuator"}
 
 // String returns the kind's name.
 func (k Kind) String() string {
@@ -56,6 +62,9 @@ func StateSubject(namespace, key string) string { return namespace + "/" + key }
 // FileSubject is the subject of a change of an object.
 func FileSubject(bucket, key string) string { return bucket + "/" + key }
 
+// ActuatorSubject is the subject of what happens to an actuator.
+func ActuatorSubject(name, happens string) string { return name + "/" + happens }
+
 // Any reports whether there is a trigger for the subject, whatever its
 // condition says.
 func (t *Table) Any(kind Kind, subject string) bool {
@@ -71,25 +80,10 @@ func (t *Table) Any(kind Kind, subject string) bool {
 }
 
 // means reports whether a subject that the pattern matches is meant.
-func (r *rule) means(subject string) bool { return r.glob == "" || globMatch(r.glob, subject) }
-
-// globMatch reports whether text is as glob says, * being any run of characters.
-func globMatch(glob, text string) bool {
-	parts := strings.Split(glob, "*")
-	first, last := parts[0], parts[len(parts)-1]
-	if len(parts) == 1 {
-		return text == glob
+func (r *rule) means(subject string) bool {
+	if r.kind == Actuator {
+		name, happens, _ := strings.Cut(subject, "/")
+		return (len(r.happens) == 0 || slices.Contains(r.happens, happens)) && (r.glob == "" || function.MatchName(r.glob, name))
 	}
-	if len(text) < len(first)+len(last) || !strings.HasPrefix(text, first) || !strings.HasSuffix(text, last) {
-		return false
-	}
-	text = text[len(first) : len(text)-len(last)]
-	for _, part := range parts[1 : len(parts)-1] {
-		i := strings.Index(text, part)
-		if i < 0 {
-			return false
-		}
-		text = text[i+len(part):]
-	}
-	return true
+	return r.glob == "" || function.MatchName(r.glob, subject)
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/headgate-io/headgate/event"
 	"github.com/headgate-io/headgate/mqtt/broker"
+	"github.com/headgate-io/headgate/sensors"
 )
 
 // Message is what a trigger looks at.
@@ -30,6 +31,8 @@ type Message struct {
 	// Client is the one that published the message; Source, where set, is
 	// where else it comes from.
 	Client, Source string
+	// Reading is what a sensor gave; nil for other kinds.
+	Reading *sensors.Reading
 	// Event is what it is; nil for a message of MQTT, whose event is made when
 	// it starts something.
 	Event *event.Event
@@ -98,7 +101,7 @@ func (t *Table) Match(m *Message, dst []Match) []Match {
 	ma.find(m.Kind, m.Topic)
 	from := len(dst)
 	for _, r := range ma.rules {
-		if ma.holds(r, m) == nil {
+		if ma.holds(r, m) == nil && r.passes(m) {
 			dst = ma.add(dst, from, r, m)
 		}
 	}
@@ -171,7 +174,7 @@ func (r *rule) params(m *Message) Params {
 var (
 	errRetained = errors.New("a stored retained message starts it only with retained: true")
 	errFalse    = errors.New("the condition is false")
-	errGlob     = errors.New("it is another function's")
+	errGlob     = errors.New("it is another one's")
 	errChange   = errors.New("it is for another change: change says for which")
 )
 
@@ -185,6 +188,11 @@ func (ma *matcher) holds(r *rule, m *Message) error {
 	}
 	if r.change != "" && m.Event != nil && m.Event.Type != r.change {
 		return errChange
+	}
+	if r.gate != nil && m.Reading != nil {
+		if err := r.gate.judges(m.Reading); err != nil {
+			return err
+		}
 	}
 	if r.when == nil {
 		return nil
@@ -350,7 +358,7 @@ func (t *Table) explain(r *rule, m *Message, hit bool) Explanation {
 }
 
 // subjectNames are people's words for the subjects of each kind.
-var subjectNames = [kinds]string{"topic", "request", "timer", "key", "queue", "event", "function"}
+var subjectNames = [kinds]string{"topic", "request", "timer", "key", "queue", "event", "object", "function", "sensor"}
 
 func sortExplanations(out []Explanation) {
 	slices.SortFunc(out, func(a, b Explanation) int {

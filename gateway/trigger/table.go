@@ -61,10 +61,14 @@ type rule struct {
 	// glob, where set, is what a subject of one level must match besides.
 	glob string
 	// change, where set, is the type of event that it is for.
-	change   string
+	change string
+	// happens, where there are any, are what of an actuator it is for.
+	happens  []string
 	qos      byte
 	retained bool
-	when     *condition
+	// gate, of a sensor trigger, remembers what it has seen.
+	gate *gate
+	when *condition
 	// order is the ordering key: the capture with that number, or for -1 the
 	// field of data below orderPath.
 	order     int

@@ -29,6 +29,8 @@ type Invocation struct {
 	State State
 	// Blobs holds the bytes of objects; nil has none.
 	Blobs Blobs
+	// Actuators answers actuate; nil has none.
+	Actuators Actuators
 	// Now is the wall clock; nil is time.Now.
 	Now func() time.Time
 	// Random seeds the invocation's random; nil is crypto/rand.
@@ -114,14 +116,20 @@ type journal struct {
 	// remaining is kept of invocations that are recorded.
 	remaining []int64
 	blobs     []HeardBlob
-	blobBytes int
+	// actuations are the answers to actuate of invocations that are recorded.
+	actuations []HeardActuation
+	blobBytes  int
+	// sensors are those that were read, of all runs.
+	sensors []HeardSensor
 }
 
 // Reset prepares c for a new invocation.
 func (c *Calls) Reset(g *Grant, in Invocation) {
 	c.grant, c.in, c.init = g, in, false
 	c.journal.now, c.journal.seeded, c.journal.remaining = time.Time{}, false, nil
-	c.journal.blobs, c.journal.blobBytes = nil, 0
+	c.journal.blobs, c.journal.blobBytes, c.journal.actuations = nil, 0, nil
+	clear(c.journal.sensors)
+	c.journal.sensors = c.journal.sensors[:0]
 	c.logs = c.logs[:0]
 	c.deadline = time.Time{}
 	c.forgetSecrets()
@@ -152,6 +160,8 @@ func (c *Calls) restart() {
 	c.effects.Enqueues = c.effects.Enqueues[:0]
 	c.effects.Invokes = c.effects.Invokes[:0]
 	c.effects.Objects = c.effects.Objects[:0]
+	c.effects.Actuations = c.effects.Actuations[:0]
+	c.journal.actuations = c.journal.actuations[:0]
 	c.effectBytes, c.objectBytes, c.objectPuts, c.blobMoved = 0, 0, 0, 0
 	c.log = logBudget{left: int(c.grant.limits.LogBytes)}
 	clear(c.written)

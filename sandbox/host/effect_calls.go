@@ -14,7 +14,7 @@ import (
 // charge admits one more effect of n bytes, or says which limit is reached.
 func (c *Calls) charge(call string, n int) abi.Errno {
 	e := &c.effects
-	if count := len(e.Writes) + len(e.Publishes) + len(e.Enqueues) + len(e.Invokes) + len(e.Objects); count >= c.grant.limits.Effects {
+	if count := len(e.Writes) + len(e.Publishes) + len(e.Enqueues) + len(e.Invokes) + len(e.Objects) + len(e.Actuations); count >= c.grant.limits.Effects {
 		return c.refuse(abi.Limit, "%s: one invocation may ask for %d effects (limits.effects)", call, c.grant.limits.Effects)
 	}
 	return c.chargeBytes(call, n)

@@ -28,6 +28,7 @@ type Grant struct {
 
 	origins []function.Origin
 	fetcher Fetcher
+	sensors Sensors
 }
 
 // Secrets answers secret for one function. It is asked for declared names only,

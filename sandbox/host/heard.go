@@ -19,6 +19,11 @@ type Heard struct {
 	Fetches   []HeardFetch
 	// Blobs are the bytes of objects that were read, of all runs.
 	Blobs []HeardBlob
+	// Actuations are the answers to actuate, in order; of invocations that are
+	// Recorded.
+	Actuations []HeardActuation
+	// Sensors are the readings that were asked for, of all runs.
+	Sensors []HeardSensor
 }
 
 // HeardFetch is one call of http_fetch.
@@ -68,7 +73,8 @@ func (c *Calls) Heard() Heard {
 	if !c.in.Recorded {
 		return h
 	}
-	h.Blobs = c.journal.blobs
+	h.Blobs, h.Actuations = c.journal.blobs, c.journal.actuations
+	h.Sensors = c.journal.sensors
 	for i := range c.fetches.journal[:c.fetches.made] {
 		f := &c.fetches.journal[i]
 		h.Fetches = append(h.Fetches, HeardFetch{Request: f.raw, Answer: f.answer, Errno: f.errno, Reason: f.reason})

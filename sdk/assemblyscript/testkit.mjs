@@ -8,7 +8,8 @@
 // Every run starts from a new instance. Durations in what comes back are
 // seconds. `denied` lists the topics, state keys, queues, functions and objects
 // (bucket/key) that the permissions do not allow, `secrets` has those that the
-// manifest declares, undefined while one is not set. What is stored is text, or
+// manifest declares, undefined while one is not set, `sensors` the readings: a number
+// is a good value. What is stored is text, or
 // what its JSON says. `fetch` answers what the handler fetches, at once:
 // ({ url, method, headers, body }) => ({ status, headers, body }). Nothing is limited
 // here; `headgate test` runs on the real sandbox.
@@ -59,13 +60,13 @@ export async function compile(main, { asc = "node_modules/.bin/asc" } = {}) {
 
 // World is what one event finds, and what it asks for.
 class World {
-  constructor({ data, text: raw, meta = {}, params = {}, config = {}, state = {}, now = Date.now(), denied = [], secrets = {}, objects = {}, fetch }) {
+  constructor({ data, text: raw, meta = {}, params = {}, config = {}, state = {}, now = Date.now(), denied = [], secrets = {}, sensors = {}, objects = {}, fetch }) {
     const entries = (o, make) => new Map(Object.entries(o).map(([k, v]) => [k, make(v)]));
-    Object.assign(this, { meta, params, config, now, denied, secrets, fetch, failure: "" });
+    Object.assign(this, { meta, params, config, now, denied, secrets, sensors, fetch, failure: "" });
     this.input = utf8.encode(raw ?? (data === undefined ? "" : JSON.stringify(data)));
     this.stored = entries(state, bytesOf);
     this.kept = entries(objects, (v) => ({ bytes: bytesOf(v), type: "application/octet-stream" }));
-    this.r = { output: undefined, error: undefined, meta: {}, published: [], enqueued: [], invoked: [], logs: [], metrics: {} };
+    this.r = { output: undefined, error: undefined, meta: {}, published: [], enqueued: [], invoked: [], actuated: [], logs: [], metrics: {} };
   }
 
   // bytes is a copy of the guest's memory.
@@ -98,6 +99,12 @@ class World {
 
   secret(name) {
     return name in this.secrets ? this.secrets[name] : DENIED;
+  }
+
+  // reading is that of a sensor: a number is a good value.
+  reading(name) {
+    const s = this.sensors[name];
+    return s === undefined ? s : { ...(typeof s === "number" ? { value: s } : s), quality: s.quality ?? "good", age_ms: s.age_ms ?? 0, sensor: name, seq: 1 };
   }
 
   object(name, call) {
@@ -154,7 +161,12 @@ function calls(w) {
     }),
     enqueue: (q, ql, p, n, delay) => w.allowed(w.text(q, ql), () => void r.enqueued.push({ queue: w.text(q, ql), payload: w.text(p, n), ...(delay && { delay: delay >>> 0 }) })),
     invoke: (f, fl, p, n) => w.allowed(w.text(f, fl), () => void r.invoked.push({ name: w.text(f, fl), payload: w.text(p, n) })),
-    sensor_read: () => UNSUPPORTED, actuate: () => UNSUPPORTED,
+    sensor_read: (k, kl, dst, room) => w.allowed(w.text(k, kl), () => w.give(w.reading(w.text(k, kl)), dst, room)),
+    actuate: (n, nl, v, vl, lease) => {
+      const value = w.text(v, vl);
+      const rc = w.allowed(w.text(n, nl), () => void r.actuated.push({ name: w.text(n, nl), value, ...(lease && { lease: lease >>> 0 }) }));
+      return rc < 0 ? rc : value === "off" ? 0 : lease || 600_000;
+    },
     metric: (k, kl, value) => void (r.metrics[w.text(k, kl)] = value),
     blob_get: (k, kl, dst, room) => w.object(w.text(k, kl), (o) => w.give(o.bytes, dst, room)),
     blob_stat: (k, kl, dst, room) => w.object(w.text(k, kl), (o) => w.give({ size: o.bytes.length, type: o.type, modified: new Date(w.now).toISOString() }, dst, room)),
@@ -170,7 +182,7 @@ function calls(w) {
 }
 
 // run gives one event to a module of compile and returns what it asked for:
-// output and its attributes as meta, error, published, enqueued, invoked, state,
+// output and its attributes as meta, error, published, enqueued, invoked, actuated, state,
 // objects, logs and metrics. A failed event asks for nothing.
 export async function run(module, options = {}) {
   const w = new World(options), { r } = w;
@@ -185,7 +197,7 @@ export async function run(module, options = {}) {
   }
   if (failed !== undefined) {
     const before = new World(options);
-    Object.assign(r, { error: failed, output: undefined, meta: {}, published: [], enqueued: [], invoked: [] });
+    Object.assign(r, { error: failed, output: undefined, meta: {}, published: [], enqueued: [], invoked: [], actuated: [] });
     Object.assign(w, { stored: before.stored, kept: before.kept });
   }
   r.state = Object.fromEntries([...w.stored].map(([k, b]) => [k, decoded(b)]));

@@ -97,6 +97,9 @@ func read(path string) (*Artifact, error) {
 	if err != nil {
 		return nil, err
 	}
+	if !info.Mode().IsRegular() { // a pipe may never end, and a device has no size
+		return nil, fmt.Errorf("%s is no plain file", filepath.Base(path))
+	}
 	if info.Size() > maxArtifactBytes {
 		return nil, fmt.Errorf("%d bytes: a gateway accepts at most %d", info.Size(), maxArtifactBytes)
 	}

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"syscall"
 )
 
 // maxFiles is how many files a function may have; a bundle holds no more.
@@ -56,7 +57,8 @@ func (c *collection) add(name string, must bool) error {
 	if _, there := c.files[name]; there || !fs.ValidPath(name) {
 		return nil
 	}
-	f, err := c.root.Open(filepath.FromSlash(name))
+	// A pipe that nobody writes to would keep whoever opens it for ever.
+	f, err := c.root.OpenFile(filepath.FromSlash(name), os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {
 		if must {
 			return err

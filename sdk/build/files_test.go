@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/headgate-io/headgate/sdk/build"
@@ -69,5 +70,24 @@ func TestFilesOutsideAreNotTaken(t *testing.T) {
 	a, err := build.Build(t.Context(), build.Request{Dir: dir, Main: "f.js"})
 	if err != nil || len(a.Files) != 1 {
 		t.Errorf("%d files, %v", len(a.Files), err)
+	}
+}
+
+// TestPipesAreNotWaitedFor: nobody may ever write to one.
+func TestPipesAreNotWaitedFor(t *testing.T) {
+	dir := write(t, map[string]string{"f.js": `import a from "./pipe.js"`})
+	if err := syscall.Mkfifo(filepath.Join(dir, "pipe.js"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if a, err := build.Build(t.Context(), build.Request{Dir: dir, Main: "f.js"}); err != nil || len(a.Files) != 1 {
+		t.Errorf("%+v, %v", a, err)
+	}
+	if err := os.Symlink("/dev/zero", filepath.Join(dir, "zero.wasm")); err != nil {
+		t.Fatal(err)
+	}
+	for _, main := range []string{"pipe.js", "zero.wasm"} {
+		if _, err := build.Build(t.Context(), build.Request{Dir: dir, Main: main}); err == nil || !strings.Contains(err.Error(), "no plain file") {
+			t.Errorf("%s: %v", main, err)
+		}
 	}
 }

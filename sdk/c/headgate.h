@@ -107,6 +107,12 @@ static inline int32_t hg_kv_del(const char *k) { return hg_raw_kv_del(k, hg_len(
 static inline int32_t hg_publish(const char *topic, const void *p, size_t n, uint32_t flags, uint32_t expiry_s) {
   return hg_raw_publish(topic, hg_len(topic), p, (uint32_t)n, flags, expiry_s);
 }
+/* hg_actuate switches an actuator "on" or "off" ("0.4" where it can be dimmed) for a lease, its own default for 0, and
+ * returns the milliseconds that are granted; HG_UNAVAILABLE where an interlock forbids it now. It moves when the event is
+ * settled, off moves at once. */
+static inline int32_t hg_actuate(const char *name, const char *value, uint32_t lease_ms) {
+  return hg_raw_actuate(name, hg_len(name), value, hg_len(value), lease_ms);
+}
 static inline int32_t hg_enqueue(const char *queue, const void *p, size_t n, uint32_t delay_s) { return hg_raw_enqueue(queue, hg_len(queue), p, (uint32_t)n, delay_s); }
 static inline int32_t hg_invoke(const char *function, const void *p, size_t n) { return hg_raw_invoke(function, hg_len(function), p, (uint32_t)n); }
 static inline void hg_metric(const char *name, double value) { hg_raw_metric(name, hg_len(name), value); }
@@ -209,6 +215,21 @@ static inline int hg_json_number(const char *s, size_t n, const char *key, doubl
     *out = sign * v;
     return 1;
   }
+  return 0;
+}
+
+/* hg_sensor puts the value of a sensor into *value, if it is good and no older
+ * than max_age_ms; else it returns an errno: HG_UNAVAILABLE for one that is
+ * not. hg_sensor_read copies the whole reading, as JSON: value (only while the
+ * quality is good), unit, quality, age_ms, at, last, fault, sensor, seq. */
+static inline int32_t hg_sensor_read(const char *name, void *dst, size_t cap) { return hg_raw_sensor_read(name, hg_len(name), dst, (uint32_t)cap); }
+static inline int32_t hg_sensor(const char *name, double max_age_ms, double *value) {
+  char reading[1024];
+  double age = 0;
+  int32_t n = hg_sensor_read(name, reading, sizeof reading);
+  if (n < 0) return n;
+  if (n > (int32_t)sizeof reading) n = (int32_t)sizeof reading;
+  if (!hg_json_number(reading, (size_t)n, "value", value) || !hg_json_number(reading, (size_t)n, "age_ms", &age) || age > max_age_ms) return HG_UNAVAILABLE;
   return 0;
 }
 

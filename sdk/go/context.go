@@ -309,6 +309,19 @@ func (c *Context) Enqueue(queue string, message any, delay time.Duration) error 
 	return wrap("enqueue", queue, err)
 }
 
+// Actuate switches an actuator "on" or "off", or to a fraction such as "0.4"
+// where it can be dimmed, for a lease; without one the actuator's own default
+// counts. It returns how long it is granted for. ErrUnavailable says that an
+// interlock forbids it now: the log says which. The actuator moves when the event
+// is settled, off moves at once.
+func (c *Context) Actuate(name, value string, lease time.Duration) (granted time.Duration, err error) {
+	if err = notNegative(lease); err == nil {
+		ms := actuate([]byte(name), []byte(value), uint32(min(lease.Milliseconds(), 1<<32-1)))
+		granted, err = time.Duration(max(ms, 0))*time.Millisecond, check(min(ms, 0))
+	}
+	return granted, wrap("actuate", name, err)
+}
+
 // Invoke starts another function with message as its data, after this event
 // is settled.
 func (c *Context) Invoke(function string, message any) error {

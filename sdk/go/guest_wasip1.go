@@ -69,6 +69,9 @@ func hostConfig(k unsafe.Pointer, kn uint32, dst unsafe.Pointer, n uint32) int32
 //go:wasmimport headgate_v1 secret
 func hostSecret(k unsafe.Pointer, kn uint32, dst unsafe.Pointer, n uint32) int32
 
+//go:wasmimport headgate_v1 sensor_read
+func hostSensor(k unsafe.Pointer, kn uint32, dst unsafe.Pointer, n uint32) int32
+
 //go:wasmimport headgate_v1 kv_get
 func hostKVGet(k unsafe.Pointer, kn uint32, dst unsafe.Pointer, n uint32) int32
 
@@ -83,6 +86,9 @@ func hostKVList(p unsafe.Pointer, pn, cursor uint32, dst unsafe.Pointer, n uint3
 
 //go:wasmimport headgate_v1 publish
 func hostPublish(t unsafe.Pointer, tn uint32, p unsafe.Pointer, pn, flags, expiry uint32) int32
+
+//go:wasmimport headgate_v1 actuate
+func hostActuate(n unsafe.Pointer, nn uint32, v unsafe.Pointer, vn, lease uint32) int32
 
 //go:wasmimport headgate_v1 enqueue
 func hostEnqueue(q unsafe.Pointer, qn uint32, p unsafe.Pointer, pn, delay uint32) int32
@@ -130,6 +136,10 @@ func configRead(k, dst []byte) int32 {
 func secretRead(k, dst []byte) int32 {
 	return hostSecret(ptr(k), size(k), ptr(dst), size(dst))
 }
+
+func sensorRead(k, dst []byte) int32 {
+	return hostSensor(ptr(k), size(k), ptr(dst), size(dst))
+}
 func kvGet(k, dst []byte) int32 { return hostKVGet(ptr(k), size(k), ptr(dst), size(dst)) }
 func kvSet(k, v []byte, ttl uint32) int32 {
 	return hostKVSet(ptr(k), size(k), ptr(v), size(v), ttl)
@@ -141,6 +151,10 @@ func kvList(p []byte, cursor uint32, dst []byte) int32 {
 
 func publish(t, p []byte, flags, expiry uint32) int32 {
 	return hostPublish(ptr(t), size(t), ptr(p), size(p), flags, expiry)
+}
+
+func actuate(n, v []byte, lease uint32) int32 {
+	return hostActuate(ptr(n), size(n), ptr(v), size(v), lease)
 }
 
 func enqueue(q, p []byte, delay uint32) int32 {

@@ -25,6 +25,8 @@ type Test struct {
 	Config map[string]string // JSON values
 	// Secrets are those that the manifest declares and that are set.
 	Secrets map[string][]byte
+	// Sensors are the readings of sensors, by name.
+	Sensors map[string]Reading
 	State   map[string][]byte
 	// Objects are the objects that there are, by bucket/key.
 	Objects map[string][]byte
@@ -42,6 +44,7 @@ type Message struct {
 	Retain  bool
 	Expiry  time.Duration // of a publish
 	Delay   time.Duration // of an enqueue
+	Lease   time.Duration // of an actuation
 }
 
 // Outcome is what a handler did.
@@ -54,9 +57,11 @@ type Outcome struct {
 	Objects   map[string][]byte
 	Published []Message
 	Enqueued  []Message
-	Invoked   []Message
-	Logs      []string
-	Metrics   map[string]float64
+	// Actuated are the actuators that it switched: Payload is the value.
+	Actuated []Message
+	Invoked  []Message
+	Logs     []string
+	Metrics  map[string]float64
 	// Fetched are the requests that the handler sent; bodies are []byte.
 	Fetched []Request
 }
@@ -137,6 +142,21 @@ func secretRead(k, dst []byte) int32 {
 		return int32(ErrNotFound)
 	}
 	return give(dst, v)
+}
+
+func sensorRead(k, dst []byte) int32 {
+	r, ok := host.test.Sensors[string(k)]
+	if !ok {
+		return int32(ErrNotFound)
+	}
+	if r.Quality == "" {
+		r.Quality = "good"
+	}
+	raw, err := json.Marshal(r)
+	if err != nil {
+		return int32(ErrUnavailable)
+	}
+	return give(dst, raw)
 }
 
 func kvGet(k, dst []byte) int32 {
@@ -229,6 +249,17 @@ func publish(t, p []byte, flags, expiry uint32) int32 {
 		QoS: byte(flags & 3), Retain: flags&4 != 0, Expiry: time.Duration(expiry) * time.Second,
 	})
 	return 0
+}
+
+func actuate(n, v []byte, lease uint32) int32 {
+	host.out.Actuated = append(host.out.Actuated, Message{Name: string(n), Payload: bytes.Clone(v), Lease: time.Duration(lease) * time.Millisecond})
+	switch {
+	case string(v) == "off":
+		return 0
+	case lease == 0:
+		return int32((10 * time.Minute).Milliseconds())
+	}
+	return int32(lease)
 }
 
 func enqueue(q, p []byte, delay uint32) int32 {

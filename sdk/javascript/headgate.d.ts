@@ -90,14 +90,40 @@ export interface Context<Config = any> {
   metric(name: string, value: number): void;
   /** Milliseconds since 1970. Time stands still while a handler computes. */
   now(): number;
-  /** Not offered by this version of the gateway: throws. */
-  actuate(name: string, value: string, options?: { lease?: Duration }): number;
+  /**
+   * Switches an actuator "on" or "off" (a fraction such as 0.4 where it can be dimmed), for a lease, the actuator's
+   * own default where none is given. Returns the milliseconds that are granted; throws UNAVAILABLE where an interlock
+   * forbids it now, NOT_FOUND, DENIED. It moves when the event is settled; off moves at once.
+   */
+  actuate(name: string, value: "on" | "off" | number | boolean, options?: { lease?: Duration }): number;
   /** A secret that the manifest declares; undefined while it is not set. */
   secret(name: string): string | undefined;
-  /** Not offered by this version of the gateway: throws. */
-  sensor(name: string): any;
+  /**
+   * The latest reading of a sensor; undefined when there is none of that name. With maxAge it throws UNAVAILABLE
+   * unless the reading is good and no older.
+   */
+  sensor(name: string, options?: { maxAge?: Duration }): Reading | undefined;
   /** Sends an HTTP request to where permissions.fetch allows; the same as the global fetch. */
   fetch: typeof fetch;
+}
+
+/** What is known of a sensor. An invocation hears of one sensor always the same. */
+export interface Reading {
+  /** There only while quality is good: an old value cannot be taken for a new one. */
+  value?: number;
+  unit?: string;
+  quality: "good" | "stale" | "bad" | "unread";
+  /** How old the value is, in milliseconds. */
+  age_ms: number;
+  /** When it was measured, in RFC 3339. */
+  at?: string;
+  /** The last value known, while quality is not good, and why it is not. */
+  last?: number;
+  fault?: string;
+  sensor: string;
+  seq: number;
+  /** True for a value that a broker had kept. */
+  retained?: boolean;
 }
 
 /** What fetch takes. */

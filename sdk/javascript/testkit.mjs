@@ -7,7 +7,8 @@
 //
 // Durations in what comes back are seconds. `denied` lists the topics, state
 // keys, queues and functions that the permissions do not allow, `secrets` has
-// those that the manifest declares, undefined while one is not set. The clock
+// those that the manifest declares, undefined while one is not set, `sensors` the
+// readings: a number is a good value. The clock
 // stands still at `now` while a handler runs, so run one at a time. Nothing is
 // limited here; `headgate test` runs on the real sandbox. `fetch` answers what the
 // handler fetches, as (url, options) => new Response(…), and `request` is that of
@@ -45,9 +46,6 @@ class HeadgateError extends Error {
   }
 }
 
-const unsupported = (what) => () => {
-  throw new HeadgateError(`${what}: this version of the gateway does not offer it yet`, "UNSUPPORTED");
-};
 
 function makeEvent({ data, text, meta, params }) {
   const raw = text ?? (data === undefined ? "" : JSON.stringify(data));
@@ -98,7 +96,7 @@ const storedObject = (body, type) => {
   return { bytes: typeof v === "string" ? new TextEncoder().encode(v) : v, type: type ?? "application/octet-stream" };
 };
 
-function makeContext(r, stored, kept, { config, params, now, denied, secrets, fetch }) {
+function makeContext(r, stored, kept, { config, params, now, denied, secrets, sensors, fetch }) {
   const allow = (what, name) => {
     if (denied.includes(name)) throw new HeadgateError(`${what} ${name}: permission denied`, "DENIED");
   };
@@ -130,12 +128,27 @@ function makeContext(r, stored, kept, { config, params, now, denied, secrets, fe
       allow("invoke", name);
       r.invoked.push({ name, payload: encode(payload) });
     },
+    actuate(name, value, { lease } = {}) {
+      allow("actuate", name);
+      r.actuated.push({ name, value: String(value), ...(lease && { lease: seconds(lease, "lease") }) });
+      return String(value) === "off" ? 0 : (lease ? seconds(lease, "lease") : 600) * 1000;
+    },
     secret(name) {
       if (!(name in secrets)) throw new HeadgateError(`secret ${name}: permission denied`, "DENIED");
       return secrets[name] ?? undefined;
     },
     metric: (name, value) => void (r.metrics[name] = value),
-    actuate: unsupported("actuate"), sensor: unsupported("sensor"), fetch,
+    fetch,
+    sensor(name, options) {
+      allow("sensor", name);
+      const s = sensors[name];
+      if (s === undefined) return undefined;
+      const r = { quality: "good", age_ms: 0, sensor: name, seq: 1, ...(typeof s === "number" ? { value: s } : s) };
+      if (options?.maxAge !== undefined && (r.quality !== "good" || r.age_ms > seconds(options.maxAge, "maxAge") * 1000)) {
+        throw new HeadgateError(`sensor ${name}: ${r.quality}, ${r.age_ms / 1000} s old`, "UNAVAILABLE");
+      }
+      return r;
+    },
   };
 }
 
@@ -168,26 +181,26 @@ function stopClock(now) {
 }
 
 // run gives one event to handler and returns what it asked for: output, error,
-// published, enqueued, invoked, state, objects (bytes by bucket/key), logs and metrics. A failed event asks
+// published, enqueued, invoked, actuated, state, objects (bytes by bucket/key), logs and metrics. A failed event asks
 // for nothing.
-export async function run(handler, { data, text, meta = {}, params = {}, config = {}, state = {}, now = Date.now(), denied = [], secrets = {}, objects = {}, fetch = noFetch, request } = {}) {
+export async function run(handler, { data, text, meta = {}, params = {}, config = {}, state = {}, now = Date.now(), denied = [], secrets = {}, sensors = {}, objects = {}, fetch = noFetch, request } = {}) {
   const before = () => new Map(Object.entries(objects).map(([k, v]) => [k, storedObject(v)]));
   let kept = before();
   const stored = new Map(Object.entries(structuredClone(state)));
-  const r = { output: undefined, error: undefined, published: [], enqueued: [], invoked: [], logs: [], metrics: {} };
+  const r = { output: undefined, error: undefined, published: [], enqueued: [], invoked: [], actuated: [], logs: [], metrics: {} };
   const event = makeEvent({ data, text, meta, params });
   if (request !== undefined) Object.defineProperty(event, "request", { value: makeRequest(request, event) });
   const realFetch = globalThis.fetch;
   globalThis.fetch = async (url, options) => fetch(String(url), options ?? {});
   const startClock = stopClock(now);
   try {
-    const output = await handler(event, makeContext(r, stored, kept, { config, params, now, denied, secrets, fetch: globalThis.fetch }));
+    const output = await handler(event, makeContext(r, stored, kept, { config, params, now, denied, secrets, sensors, fetch: globalThis.fetch }));
     if (output instanceof Response) {
       Object.assign(r, { status: output.status, headers: Object.fromEntries(output.headers), output: await output.text() });
     } else if (output !== undefined) r.output = encode(output);
     r.state = Object.fromEntries(stored);
   } catch (e) {
-    Object.assign(r, { error: e, published: [], enqueued: [], invoked: [], state: structuredClone(state) });
+    Object.assign(r, { error: e, published: [], enqueued: [], invoked: [], actuated: [], state: structuredClone(state) });
     kept = before();
   } finally {
     r.objects = Object.fromEntries([...kept].map(([k, o]) => [k, o.bytes]));

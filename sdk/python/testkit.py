@@ -8,7 +8,8 @@
 
 Durations in what comes back are seconds. `denied` lists the topics, state keys,
 queues and functions that the permissions do not allow, `secrets` has those that
-the manifest declares, None while one is not set. `answers` maps a URL to what a
+the manifest declares, None while one is not set, `sensors` the readings: a number is
+a good value. `answers` maps a URL to what a
 fetch of it gets: (status, body) or (status, body, headers); a URL that is not
 there is denied. `objects` maps bucket/key to the bytes or text of objects that
 there are. Nothing is limited here; `headgate test` runs on the real
@@ -209,7 +210,8 @@ class Response:
 
 
 class Context:
-    def __init__(self, result, values, objects, config, params, now, denied, secrets, answers):
+    def __init__(self, result, values, objects, config, params, now, denied, secrets, answers, sensors):
+        self._sensors = sensors
         self.objects = Objects(objects, self._allow)
         self._result, self._denied, self._secrets, self._answers, self._now = result, denied, secrets, answers, now
         self.state, self.config, self.params, self.log = State(values, self._allow), config, params, Log(result.logs)
@@ -249,11 +251,25 @@ class Context:
     def now(self):
         return self._now
 
-    def sensor(self, name):
-        raise HeadgateError("sensor %s: the test kit has no sensors" % name, "UNSUPPORTED")
+    def sensor(self, name, max_age=None):
+        self._allow("sensor", _name(name, "sensor: the name"))
+        s = self._sensors.get(name)
+        if s is None:
+            return None
+        r = {"quality": "good", "age_ms": 0, "sensor": name, "seq": 1}
+        r.update(s if isinstance(s, dict) else {"value": s})
+        if max_age is not None and (r["quality"] != "good" or r["age_ms"] > _seconds(max_age, "max_age") * 1000):
+            raise HeadgateError("sensor %s: %s, %g s old" % (name, r["quality"], r["age_ms"] / 1000), "UNAVAILABLE")
+        return r
 
     def actuate(self, name, value, lease=None):
-        raise HeadgateError("actuate %s: the test kit has no actuators" % name, "UNSUPPORTED")
+        self._allow("actuate", _name(name, "actuate: the name"))
+        value = value if isinstance(value, str) else str(value)
+        asked = {"name": name, "value": value}
+        if lease is not None:
+            asked["lease"] = _seconds(lease, "lease")
+        self._result.actuated.append(asked)
+        return 0 if value == "off" else asked.get("lease", 600)
 
     def fetch(self, url, method="GET", headers=None, body=None, json=None, timeout=None):
         if url not in self._answers:
@@ -267,11 +283,11 @@ class Result:
 
     def __init__(self):
         self.output = self.error = None
-        self.published, self.enqueued, self.invoked, self.fetched, self.logs = [], [], [], [], []
+        self.published, self.enqueued, self.invoked, self.actuated, self.fetched, self.logs = [], [], [], [], [], []
         self.metrics, self.state, self.objects = {}, {}, {}
 
 
-def run(handler, data=None, text=None, meta=None, params=None, config=None, state=None, now=None, denied=(), secrets=None, answers=None, objects=None):
+def run(handler, data=None, text=None, meta=None, params=None, config=None, state=None, now=None, denied=(), secrets=None, answers=None, objects=None, sensors=None):
     """Gives one event to a handler of (event, ctx)."""
     if text is None:
         text = b"" if data is None else _dumps(data)
@@ -280,7 +296,7 @@ def run(handler, data=None, text=None, meta=None, params=None, config=None, stat
     now = time.time() if now is None else now
     before = {k: v.encode() if isinstance(v, str) else v for k, v in (objects or {}).items()}
     kept = dict(before)
-    context = Context(r, values, kept, config or {}, params or {}, now, denied, secrets or {}, answers or {})
+    context = Context(r, values, kept, config or {}, params or {}, now, denied, secrets or {}, answers or {}, sensors or {})
     clock = time.time
     time.time = lambda: now
     try:
@@ -289,7 +305,7 @@ def run(handler, data=None, text=None, meta=None, params=None, config=None, stat
         r.state, r.objects = values, kept
     except Exception as e:
         r.error, r.state, r.objects = e, copy.deepcopy(state or {}), before
-        r.published, r.enqueued, r.invoked = [], [], []
+        r.published, r.enqueued, r.invoked, r.actuated = [], [], [], []
     finally:
         time.time = clock
     return r

@@ -172,6 +172,12 @@ const enqueue = (queue, payload, options) => {
 const invoke = (target, payload) => {
   host(call.invoke, name(target, "invoke: the function"), encode(payload));
 };
+// actuate returns the milliseconds that are granted.
+const actuate = (target, value, options) => {
+  const granted = host(call.actuate, name(target, "actuate: the name"), String(value), seconds(options?.lease, "lease"));
+  if (granted < 0) throw new HeadgateError(`actuate ${target}: the gateway has no such actuator`, "NOT_FOUND");
+  return granted;
+};
 const metric = (key, value) => {
   if (typeof value !== "number") throw new TypeError("metric: the value is not a number");
   host(call.metric, name(key, "metric: the name"), undefined, value);
@@ -193,11 +199,16 @@ const logger = (level) => (...values) => {
 const log = Object.freeze({ debug: logger(0), info: logger(1), warn: logger(2), error: logger(3) });
 globalThis.console = Object.freeze({ ...log, log: log.info, trace: log.debug });
 
-const later = (op, what) => (key) => {
-  host(op, typeof key === "string" ? key : "");
-  throw new HeadgateError(`${what} is not available`, "UNSUPPORTED");
-};
 const secret = (key) => (host(call.secret, name(key, "secret: the name")) < 0 ? undefined : args[0]);
+// sensor is the latest reading; with maxAge one that is good and no older.
+const sensor = (key, options) => {
+  if (host(call.sensor, name(key, "sensor: the name")) < 0) return undefined;
+  const r = JSON.parse(args[0]);
+  if (options?.maxAge !== undefined && (r.quality !== "good" || r.age_ms > seconds(options.maxAge, "maxAge") * 1000)) {
+    throw new HeadgateError(`sensor ${key}: ${r.quality}, ${r.age_ms / 1000} s old${r.fault ? `: ${r.fault}` : ""}`, "UNAVAILABLE");
+  }
+  return r;
+};
 const noTimers = (what) => () => {
   throw new TypeError(`${what} is not available: a handler ends with its event; use enqueue with a delay`);
 };
@@ -211,10 +222,10 @@ const deepFreeze = (v) => {
 const context = {
   state, objects, publish, enqueue, invoke, log, metric,
   now: () => Date.now(),
-  actuate: later(call.actuate, "actuate"),
+  actuate,
   secret,
   fetch: (...options) => hub.web.fetch(...options),
-  sensor: later(call.sensor, "sensor"),
+  sensor,
   get params() {
     return current.params;
   },

@@ -156,6 +156,19 @@ func (b *border) serve(op uint32) abi.Errno {
 			b.setForm(v, asText)
 		}
 		return e
+	case opSensor:
+		v, e := c.Sensor(b.arg(0))
+		if e == 0 {
+			b.setForm(v, asText)
+		}
+		return e
+	case opActuate:
+		granted, e := c.Actuate(b.arg(0), b.arg(1), time.Duration(min(max(b.number(0), 0), math.MaxUint32)*float64(time.Second)))
+		if e == 0 {
+			b.setNumber(float64(granted))
+			return 1
+		}
+		return e
 	case opFetch:
 		return b.fetch()
 	case opEncode:

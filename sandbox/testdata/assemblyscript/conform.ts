@@ -1,4 +1,4 @@
-import { Context, Event, Json, DENIED, UNSUPPORTED, errno } from "headgate";
+import { Context, Event, Json, DENIED, errno } from "headgate";
 
 function same(what: string, ok: bool): void {
   if (!ok) throw new Error(what);
@@ -27,7 +27,7 @@ export function handle(event: Event, ctx: Context): void {
   same("secret", ctx.secret("k")! == "s3cret" && ctx.secret("unset") === null && ctx.secret("other") === null && errno == DENIED);
   same("now", ctx.now() > 1600000000000);
   same("random", load<u64>(changetype<usize>(ctx.random(8))) != load<u64>(changetype<usize>(ctx.random(8))));
-  same("sensor", ctx.sensor("soil") === null && errno == UNSUPPORTED);
+  same("sensor", ctx.sensor("soil") === null && errno == DENIED);
   ctx.metric("moisture", 27.5);
   ctx.log("conform");
   ctx.outputMeta("kind", "test");

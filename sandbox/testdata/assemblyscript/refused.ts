@@ -10,8 +10,8 @@ export function handle(event: Event, ctx: Context): void {
   codes.push(ctx.invoke("a"));
   ctx.secret("k");
   codes.push(errno);
-  codes.push(ctx.actuate("v", "on", 0));
-  ctx.sensor("s");
+  codes.push(ctx.actuate("a", "on", 0));
+  ctx.sensor("a");
   codes.push(errno);
   ctx.fetch("u");
   codes.push(errno);

@@ -43,7 +43,7 @@ fn handle(event: &Event, ctx: &Context) -> Result<String> {
     same("secrets", code(ctx.secret("other")), Some(Code::Denied))?;
     same("now", ctx.now_ms() > 1_600_000_000_000, true)?;
     same("random", ctx.random_u64() == ctx.random_u64(), false)?;
-    same("sensor", code(ctx.sensor("soil")), Some(Code::Unsupported))?;
+    same("sensor", code(ctx.sensor("soil")), Some(Code::Denied))?;
     ctx.metric("moisture", 27.5);
     ctx.info("conform");
     ctx.output_meta("kind", "test")?;

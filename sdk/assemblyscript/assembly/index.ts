@@ -314,7 +314,22 @@ export class Context {
     return b;
   }
 
-  /** What a sensor reads; null with errno when that cannot be had. */
+  /** The value of a sensor that is good and no older than maxAgeMs; NaN with errno, UNAVAILABLE for one that is not. */
+  sensorValue(name: string, maxAgeMs: f64 = Infinity): f64 {
+    const r = this.sensor(name);
+    if (r === null) return NaN;
+    const v = r.get("value"), age = r.get("age_ms");
+    if (!v.isNumber || !age.isNumber || age.number > maxAgeMs) {
+      errno = -6;
+      return NaN;
+    }
+    return v.number;
+  }
+
+  /**
+   * The latest reading of a sensor: value (only while quality is good), unit, quality, age_ms, at, last, fault, sensor, seq;
+   * null with errno when that cannot be had.
+   */
   sensor(name: string): Json | null {
     const k = bytes(name);
     const room = new ArrayBuffer(4096);

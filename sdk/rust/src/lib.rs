@@ -435,7 +435,19 @@ impl Context {
         u64::from_le_bytes(b)
     }
 
-    /// What a sensor reads.
+    /// The value of a sensor that is good and no older than max_age, else an error with `Code::Unavailable`, or
+    /// `Code::NotFound` where there is no such sensor.
+    pub fn sensor_value(&self, name: &str, max_age: Duration) -> Result<f64> {
+        let reading = self.sensor(name)?.ok_or_else(|| Error::refused("sensor_read", name, -1))?;
+        let age = reading.get("age_ms").and_then(Json::as_f64).unwrap_or(f64::INFINITY);
+        match reading.get("value").and_then(Json::as_f64) {
+            Some(v) if age <= max_age.as_millis() as f64 => Ok(v),
+            _ => Err(Error::refused("sensor_read", name, -6)),
+        }
+    }
+
+    /// The latest reading of a sensor: value (only while quality is good), unit, quality, age_ms, at, last, fault,
+    /// sensor, seq; `None` where there is no such sensor.
     pub fn sensor(&self, name: &str) -> Result<Option<Json>> {
         match host::sensor(name)? {
             None => Ok(None),

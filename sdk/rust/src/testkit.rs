@@ -25,7 +25,9 @@ pub struct Case {
     pub objects: BTreeMap<String, Vec<u8>>,
     /// Secrets that the manifest declares; `None` while one is not set.
     pub secrets: BTreeMap<String, Option<String>>,
-    /// Topics, state keys, queues and functions that are not permitted.
+    /// Readings of sensors as JSON, such as `{"value":27,"quality":"good","age_ms":0}`.
+    pub sensors: BTreeMap<String, String>,
+    /// Topics, state keys, sensors, queues and functions that are not permitted.
     pub denied: Vec<String>,
     pub now_ms: u64,
 }
@@ -49,6 +51,8 @@ pub struct Asked {
     pub published: Vec<Published>,
     /// Queue, payload, delay in seconds.
     pub enqueued: Vec<(String, Vec<u8>, u32)>,
+    /// The actuators that it switched: name, value, lease in milliseconds.
+    pub actuated: Vec<(String, Vec<u8>, u32)>,
     pub invoked: Vec<(String, Vec<u8>)>,
     pub state: BTreeMap<String, Vec<u8>>,
     /// Objects by bucket/key.
@@ -221,11 +225,19 @@ pub(crate) fn metric(n: &str, value: f64) {
 }
 
 pub(crate) fn sensor(n: &str) -> Result<Option<Vec<u8>>> {
-    Err(Error::refused("sensor_read", n, -5))
+    allow("sensor_read", n)?;
+    Ok(with(|case, _| case.sensors.get(n).map(|r| r.clone().into_bytes())))
 }
 
-pub(crate) fn actuate(n: &str, _v: &[u8], _lease_ms: u32) -> Result<Duration> {
-    Err(Error::refused("actuate", n, -5))
+pub(crate) fn actuate(n: &str, v: &[u8], lease_ms: u32) -> Result<Duration> {
+    allow("actuate", n)?;
+    with(|_, asked| asked.actuated.push((n.to_string(), v.to_vec(), lease_ms)));
+    let granted = match (v, lease_ms) {
+        (b"off", _) => 0,
+        (_, 0) => 600_000,
+        (_, ms) => u64::from(ms),
+    };
+    Ok(Duration::from_millis(granted))
 }
 
 pub(crate) fn fetch(_request: &[u8]) -> Result<Vec<u8>> {

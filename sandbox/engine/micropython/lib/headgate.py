@@ -300,9 +300,14 @@ class Context:
     def now(self):
         return _call_now_ms() / 1000
 
-    def sensor(self, name):
+    def sensor(self, name, max_age=None):
         raw = _read(_call_sensor_read, _name(name, "sensor: the name"))
-        return None if raw is None else _decode(raw)
+        if raw is None:
+            return None
+        r = json.loads(raw)
+        if max_age is not None and (r["quality"] != "good" or r["age_ms"] > _seconds(max_age, "max_age") * 1000):
+            raise HeadgateError("sensor %s: %s, %g s old: %s" % (name, r["quality"], r["age_ms"] / 1000, r.get("fault", "")), "UNAVAILABLE")
+        return r
 
     def actuate(self, name, value, lease=None):
         n = _call_actuate(_name(name, "actuate: the name"), _encode(value), int(_seconds(lease, "lease") * 1000))
