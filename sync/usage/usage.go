@@ -84,6 +84,33 @@ type Rollup struct {
 	Totals
 }
 
+// FieldCount is how many sums Totals has.
+const FieldCount = fields
+
+const fields = function.Outcomes + 9
+
+// Fields are all sums, in the order in which they are stored and sent.
+func (t *Totals) Fields() [fields]*uint64 {
+	var f [fields]*uint64
+	for i := range t.Outcomes {
+		f[i] = &t.Outcomes[i]
+	}
+	copy(f[function.Outcomes:], []*uint64{
+		&t.Fuel, &t.DurationNanos, &t.MemoryByteMillis, &t.ColdStarts,
+		&t.BytesIn, &t.BytesOut, &t.BytesWritten, &t.TimeEstimated, &t.TimeUnknown,
+	})
+	return f
+}
+
+// FieldNames name the sums of Fields, as columns and in exports.
+func FieldNames() [fields]string {
+	return [fields]string{
+		"ok", "failed", "trapped", "out_of_fuel", "out_of_stack", "out_of_memory", "timed_out", "refused",
+		"fuel", "duration_nanos", "memory_byte_millis", "cold_starts",
+		"bytes_in", "bytes_out", "bytes_written", "time_estimated", "time_unknown",
+	}
+}
+
 // Requests is how many attempts there were.
 func (t *Totals) Requests() uint64 {
 	var n uint64
@@ -131,18 +158,10 @@ func (t *Totals) Add(r *Record) {
 
 // Merge adds other to t.
 func (t *Totals) Merge(other *Totals) {
-	for i, n := range other.Outcomes {
-		add(&t.Outcomes[i], n)
+	from := other.Fields()
+	for i, sum := range t.Fields() {
+		add(sum, *from[i])
 	}
-	add(&t.Fuel, other.Fuel)
-	add(&t.DurationNanos, other.DurationNanos)
-	add(&t.MemoryByteMillis, other.MemoryByteMillis)
-	add(&t.ColdStarts, other.ColdStarts)
-	add(&t.TimeEstimated, other.TimeEstimated)
-	add(&t.TimeUnknown, other.TimeUnknown)
-	add(&t.BytesIn, other.BytesIn)
-	add(&t.BytesOut, other.BytesOut)
-	add(&t.BytesWritten, other.BytesWritten)
 }
 
 func add(sum *uint64, n uint64) {
