@@ -14,6 +14,7 @@ import (
 	"testing"
 
 	"github.com/headgate-io/headgate/function"
+	"github.com/headgate-io/headgate/internal/slow"
 	"github.com/headgate-io/headgate/sync/bundle"
 )
 
@@ -106,6 +107,7 @@ func TestHostileArchives(t *testing.T) {
 
 // TestBombs are small archives that want to be large.
 func TestBombs(t *testing.T) {
+	slow.UnderRace(t, slow.OneGoroutine)
 	var out bytes.Buffer
 	zw := gzip.NewWriter(&out)
 	tw := tar.NewWriter(zw)
