@@ -13,7 +13,7 @@ const messageVersion = 1
 
 const (
 	storedRetain = 1 << (iota + 2) // the two bits below are the QoS
-	storedShared
+	storedShared                   // of options; of a message: it came through a bridge
 	storedExpires
 	storedProperties
 	storedUTF8
@@ -28,6 +28,9 @@ func AppendMessage(b []byte, m *Message, expires time.Time) []byte {
 	flags := m.QoS
 	if m.Retain {
 		flags |= storedRetain
+	}
+	if m.bridged {
+		flags |= storedShared
 	}
 	if !expires.IsZero() {
 		flags |= storedExpires
@@ -72,7 +75,7 @@ func decodeMessage(b []byte) (*Message, error) {
 		return nil, errBadMessage
 	}
 	flags := d.byte()
-	m := &Message{QoS: flags & 3, Retain: flags&storedRetain != 0}
+	m := &Message{QoS: flags & 3, Retain: flags&storedRetain != 0, bridged: flags&storedShared != 0}
 	if flags&storedExpires != 0 {
 		m.Expires = time.UnixMilli(d.varint())
 	}

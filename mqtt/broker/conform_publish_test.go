@@ -246,7 +246,7 @@ func TestConformTopicAlias(t *testing.T) {
 // TestConformExpiry: what is over is not delivered, and what remains is told.
 func TestConformExpiry(t *testing.T) {
 	t.Parallel()
-	_, addr := startServer(t, quietConfig(), Deps{})
+	srv, addr := startServer(t, quietConfig(), Deps{})
 	sub, _ := connected(t, addr, 5, "sub", durable)
 	sub.subscribe(2, "a")
 	sub.disconnect()
@@ -268,9 +268,9 @@ func TestConformExpiry(t *testing.T) {
 	}
 	shows5(t, "3.3.2-5", "3.3.2-6", "4.3.3-13")
 	// One that was sent goes on, whatever its expiry.
-	send("sent", 1, 3)
+	send("sent", 100, 3)
 	sent := sub.expectMessage("sent")
-	time.Sleep(1100 * time.Millisecond)
+	expire(t, srv, "sub")
 	_ = sub.nc.Close()
 	sub, _ = connected(t, addr, 5, "sub", durable)
 	sub.expectMessage("lasts")

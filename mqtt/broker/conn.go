@@ -35,6 +35,7 @@ type conn struct {
 	will        *will
 	keepAlive   time.Duration
 	problemInfo bool // reason strings are wanted
+	bridge      bool // says that it is one: see protocol
 	publishACL  []string
 	subACL      []string
 	resumed     bool // session present

@@ -29,6 +29,10 @@ func refuse(code ReasonCode, format string, args ...any) error {
 	return &connectError{code, fmt.Sprintf(format, args...)}
 }
 
+// AssignedPrefix begins the client ids that the broker gives to clients that
+// bring none. Such an id is another one with each connection.
+const AssignedPrefix = "auto-"
+
 // hello is a valid CONNECT.
 type hello struct {
 	client   string
@@ -146,7 +150,7 @@ func (c *conn) hello(head byte, body []byte) (*hello, error) {
 	case h.client == "" && c.version == 4 && !p.Clean: // [MQTT3 MQTT-3.1.3-8]
 		return nil, refuse(ClientIdentifierNotValid, "an empty client id needs clean session")
 	case h.client == "": // [MQTT-3.1.3-6]
-		h.client, h.assigned = "auto-"+rand.Text(), true
+		h.client, h.assigned = AssignedPrefix+rand.Text(), true
 	}
 	h.asked = h.client
 	if h.will, h.expiry = nil, c.sessionExpiry(p.Clean); p.WillFlag {
@@ -166,6 +170,11 @@ func (c *conn) hello(head byte, body []byte) (*hello, error) {
 	return h, nil
 }
 
+// bridgeLevel is the bit by which a bridge tells a broker what it is, at 3.1.1.
+// Mosquitto began it, others follow: such a client does not get back what it
+// published, and gets RETAIN as it was published.
+const bridgeLevel = 0x80
+
 // protocol sets the version, before anything else of the body is believed.
 func (c *conn) protocol(body []byte) error {
 	c.version = 4 // for the answer to what is neither
@@ -177,6 +186,9 @@ func (c *conn) protocol(body []byte) error {
 	switch {
 	case name == "MQTT" && (level == 4 || level == 5):
 		c.version = level
+		return nil
+	case name == "MQTT" && level == 4|bridgeLevel:
+		c.bridge = true
 		return nil
 	case name == "MQTT" || name == "MQIsdp": // [MQTT-3.1.2-2]
 		return refuse(UnsupportedProtocolVersion, "protocol %s level %d is not supported: use MQTT 3.1.1 or 5.0", name, level)

@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/mochi-mqtt/server/v2/packets"
+
+	"github.com/headgate-io/headgate/internal/slow"
 )
 
 // TestHostilePackets sends each of these after a CONNECT. The connection ends,
@@ -294,6 +296,7 @@ func TestSubscriptionBounds(t *testing.T) {
 // from another process. A client connects meanwhile, and everything is given
 // back.
 func TestHalfOpen(t *testing.T) {
+	slow.Emulated(t, "ten thousand connections are slow there")
 	count := 10_000
 	if limit := descriptors(); limit < count+200 {
 		count = limit - 200

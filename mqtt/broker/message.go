@@ -11,6 +11,8 @@ type Message struct {
 	// Retain is the RETAIN flag as published: store (or, with an empty
 	// payload, clear) the topic's retained message.
 	Retain bool
+	// bridged is true for what came through a bridge.
+	bridged bool
 	// Expires is when the message becomes worthless; zero is never.
 	Expires time.Time
 	// Properties are those of MQTT 5 that travel with the message; nil when

@@ -276,13 +276,21 @@ func (s *session) letGo(q *queued) {
 // one may, or all together do and it has more than its share.
 func (s *session) over(more int) bool {
 	o, cfg := &s.out, &s.srv.cfg
-	if o.bytes > 0 && o.bytes+more > cfg.MaxQueuedBytes {
+	if _, limit := s.maxQueued(); o.bytes > 0 && o.bytes+more > limit {
 		return true
 	}
 	if s.srv.count.queuedBytes.Load()+int64(more) <= int64(cfg.MaxQueuedBytesTotal) {
 		return false
 	}
 	return o.kept+more > cfg.MaxQueuedBytesTotal/int(max(s.srv.sessionCount.Load(), 1))
+}
+
+// maxQueued is how much may wait for the session: messages and bytes.
+func (s *session) maxQueued() (messages, bytes int) {
+	if r := s.resident; r != nil {
+		return r.cfg.MaxQueuedMessages, r.cfg.MaxQueuedBytes
+	}
+	return s.srv.cfg.MaxQueuedMessages, s.srv.cfg.MaxQueuedBytes
 }
 
 // deliver takes a message for the session: it is sent, queued or dropped, all
@@ -298,6 +306,9 @@ func (s *session) deliver(r *routing, q queued) bool {
 	o := &s.out
 	if q.qos == 0 {
 		switch {
+		case s.resident != nil && s.resident.taking:
+			q.msg = r.keep()
+			s.enqueue(q)
 		case s.conn == nil:
 			s.srv.count.dropOffline.Add(1)
 		case o.volatile.empty() && s.conn.out.room():
@@ -353,7 +364,8 @@ func (s *session) admit(q *queued) {
 	if q.replay && o.replays < cfg.MaxRetainedMessages {
 		o.replays++
 	}
-	for o.queuedLen() > cfg.MaxQueuedMessages+o.replays || s.over(0) {
+	limit, _ := s.maxQueued()
+	for o.queuedLen() > limit+o.replays || s.over(0) {
 		if old, ok := o.volatile.pop(); ok {
 			s.letGo(&old)
 		} else if old := o.lossless.oldest(); old != nil {
@@ -362,6 +374,12 @@ func (s *session) admit(q *queued) {
 			break // the rest is in flight, and bounded by that
 		}
 		s.srv.count.dropFull.Add(1)
+		if s.resident != nil {
+			s.resident.dropped++
+		}
+	}
+	if s.resident != nil {
+		s.resident.signal()
 	}
 	if s.conn != nil {
 		s.conn.backlog.Store(o.queuedLen() > 0)
@@ -381,6 +399,9 @@ func (s *session) discard(q *queued) {
 // pump moves on what may be sent now: first what was in flight on an earlier
 // connection [MQTT-4.4.0-1], then the queues.
 func (s *session) pump(r *routing) {
+	if s.resident != nil {
+		s.resident.signal()
+	}
 	for c := s.conn; c != nil; {
 		s.pumpWhileRoom(r, c)
 		// What stays behind for want of room is for the writer to come back
@@ -508,6 +529,9 @@ func (s *session) send(r *routing, q *queued, id uint16, dup bool) bool {
 	s.srv.count.sent.Add(1)
 	if q.qos > 0 {
 		fault.Reached(fault.Delivered)
+	}
+	if c.bridge && !dup {
+		s.srv.loops.Left(s.client, q.msg.Topic, q.msg.Payload)
 	}
 	return true
 }

@@ -28,6 +28,7 @@ func (c *conn) publish(head byte, body []byte) error {
 	*in = Inbound{Client: c.sess.client, User: c.sess.user, session: c.sess, conn: c, id: c.pk.PacketID}
 	m := &in.Message
 	messageOf(m, &c.pk)
+	m.bridged = c.bridge
 	if err := c.resolveAlias(m); err != nil {
 		return err
 	}
@@ -79,6 +80,9 @@ func (c *conn) submit(in *Inbound, owned bool) error {
 	if !in.echo && c.srv.handler != nil && (c.srv.count.pendingBytes.Load() > int64(c.srv.cfg.MaxPendingBytesTotal) || c.refusesRest(in)) {
 		c.srv.count.pendingRefused.Add(1)
 		in.released, in.echo, in.code = true, true, QuotaExceeded
+	}
+	if c.bridge && !in.echo && c.srv.loops.Came(in.Client, in.Message.Topic, in.Message.Payload) {
+		in.released, in.echo = true, true // it is here already: only acknowledged
 	}
 	if !in.echo && c.srv.messages != nil && in.Message.QoS > 0 {
 		// Only this goroutine appends to the lane: what is planned now keeps
@@ -355,28 +359,9 @@ func (in *Inbound) ackEarly(r *routing) {
 // publishWill sends a session's will on its way. The lane's order puts it
 // behind what the client published before.
 func (s *session) publishWill(w *will) {
-	in := &Inbound{Message: w.msg, Client: s.client, User: s.user, Will: true, session: s, will: w}
+	in := &Inbound{Message: w.msg, Client: s.client, User: s.user, Will: true, session: s, own: &own{will: w}}
 	if w.life >= 0 {
 		in.Message.Expires = time.Now().Add(w.life)
 	}
-	r := s.srv.borrow()
-	defer r.giveBack()
-	in.Plan = r.plan(s.srv, &in.Message, in.Client, true)
-	l := s.lane
-	l.mu.Lock()
-	in.released = s.srv.handler == nil && in.Plan == nil
-	mine := !l.draining
-	l.push(in)
-	l.draining = true
-	l.mu.Unlock()
-	switch {
-	case s.srv.handler != nil:
-		s.srv.handler.Publish(in)
-	case in.Plan != nil:
-		in.Release(Success)
-	}
-	if mine {
-		l.mu.Lock()
-		l.drain(r)
-	}
+	s.hand(in)
 }

@@ -82,7 +82,7 @@ func (s *Server) claim(ctx context.Context, c *conn, h *hello) (sess *session, p
 			return nil, false, errStale
 		}
 		old := s.sessions[h.client]
-		if old != nil && old.user != h.user {
+		if old != nil && (old.user != h.user || old.resident != nil) {
 			s.mu.Unlock()
 			s.count.deniedConnects.Add(1)
 			return nil, false, refuse(NotAuthorized, "client id %q belongs to another user", h.client)
@@ -194,7 +194,7 @@ func (s *Server) expendableLocked() (oldest *session) {
 	var at time.Time
 	most := 0
 	for _, sess := range s.sessions {
-		if sess.owner != nil {
+		if sess.owner != nil || sess.resident != nil {
 			continue
 		}
 		n, since := s.perUser[sess.user], sess.offlineSince()

@@ -18,6 +18,9 @@ type Inbound struct {
 	User   string
 	// Will is true for a last will: its publisher is gone.
 	Will bool
+	// Stored is true for a retained message that another broker had stored: it
+	// is not published now, only made known.
+	Stored bool
 	// Record is what has to be durable together with the event's effects. It
 	// is nil for QoS 0, for wills, and on sessions that end with their
 	// connection.
@@ -41,7 +44,14 @@ type Inbound struct {
 	acked    bool // by the seeded fault
 	echo     bool // only acknowledges: a duplicate, or refused before the handler
 	code     ReasonCode
-	will     *will // of a will
+	own      *own // of what no packet brought
+}
+
+// own is what the broker itself brings in: a will, or what a resident publishes.
+// It is apart, because every message of a client pays for the fields of Inbound.
+type own struct {
+	will *will
+	done func(ReasonCode)
 }
 
 // Release ends the handler's part: with Success the message is routed to the
@@ -183,8 +193,8 @@ func (l *lane) drain(r *routing) {
 		}
 		l.mu.Unlock()
 		in.route(r, true)
-		if in.will != nil {
-			in.session.willIsOut(in.will)
+		if in.own != nil && in.own.will != nil {
+			in.session.willIsOut(in.own.will)
 		}
 		l.mu.Lock()
 		in.finish(r)
@@ -216,9 +226,12 @@ func (in *Inbound) route(r *routing, owned bool) {
 // caller holds the lane's mutex.
 func (in *Inbound) finish(r *routing) {
 	s := in.session
-	if in.id == 0 { // QoS 0 or a will: nobody waits
+	if in.id == 0 { // QoS 0, a will or a resident's: no packet waits
 		if in.code.Failed() {
 			s.srv.count.refusedMessages.Add(1)
+		}
+		if in.own != nil && in.own.done != nil {
+			in.own.done(in.code)
 		}
 		return
 	}

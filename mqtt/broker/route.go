@@ -76,7 +76,7 @@ func (r *routing) route(s *Server, m *Message, publisher string, owned bool, p *
 		r.subs = s.subs.Match(m.Topic, r.subs[:0])
 		if len(r.subs) == 1 && r.subs[0].group == nil {
 			sub := r.subs[0]
-			if (!sub.noLocal || sub.sess.client != publisher) && (p == nil || !p.has(sub.sess)) {
+			if sub.wants(m, publisher) && (p == nil || !p.has(sub.sess)) {
 				sub.sess.deliver(r, sub.queued(m))
 			}
 		} else if len(r.subs) > 0 {
@@ -186,7 +186,7 @@ func (r *routing) collect(m *Message, publisher string, shared func(*shareGroup)
 		case sub.group != nil:
 			shared(sub.group)
 			continue
-		case sub.noLocal && sub.sess.client == publisher: // [MQTT-3.8.3-3]
+		case !sub.wants(m, publisher):
 			continue
 		}
 		// Slots are reused: a session that is just ending may share its own.

@@ -33,6 +33,11 @@ type Deps struct {
 	Admit func() bool
 	// Watcher hears of connections; nil is nobody.
 	Watcher Watcher
+	// Residents are the sessions of the gateway's own. Those of an earlier run
+	// that are not among them stay, until Forget.
+	Residents []ResidentConfig
+	// Loops recognises what comes round over bridges; nil recognises nothing.
+	Loops Loops
 	// Logger is required.
 	Logger *slog.Logger
 }
@@ -46,6 +51,7 @@ type Server struct {
 	messages     MessageStore
 	mayConnect   func() bool
 	watcher      Watcher
+	loops        Loops
 	log          *slog.Logger
 	started      time.Time
 	count        counters
@@ -107,11 +113,14 @@ func New(cfg Config, deps Deps) (*Server, error) {
 	if s.watcher == nil {
 		s.watcher = nobody{}
 	}
+	if s.loops = deps.Loops; s.loops == nil {
+		s.loops = noLoops{}
+	}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.retained.maxMessages, s.retained.maxBytes = cfg.MaxRetainedMessages, cfg.MaxRetainedBytes
 	s.retained.dropped = func() { s.count.dropRetained.Add(1) }
 	s.retained.changed = s.retainedChanged
-	if err := errors.Join(s.load(s.ctx), s.loadMessages(s.ctx)); err != nil {
+	if err := s.restoreAll(deps.Residents); err != nil {
 		s.cancel()
 		return nil, err
 	}
@@ -120,6 +129,26 @@ func New(cfg Config, deps Deps) (*Server, error) {
 		s.service.Go(s.publishSys)
 	}
 	return s, nil
+}
+
+// restoreAll brings back what an earlier run left, and the residents.
+func (s *Server) restoreAll(residents []ResidentConfig) error {
+	for i := range residents {
+		if err := residents[i].validate(); err != nil {
+			return err
+		}
+	}
+	if err := s.load(s.ctx); err != nil {
+		return err
+	}
+	for _, r := range residents {
+		s.makeResident(r)
+	}
+	if err := s.loadMessages(s.ctx); err != nil {
+		return err
+	}
+	s.replayResidents(residents)
+	return nil
 }
 
 // beginLocked starts the timers: what became due while the process was down,

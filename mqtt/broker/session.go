@@ -28,7 +28,9 @@ type session struct {
 	inbox  inbox // guarded by lane.mu
 	online atomic.Bool
 	keeps  atomic.Bool // see durable
-	stored atomic.Bool // the session store has a record
+	// resident, where it is set, takes what the session gets; constant after New.
+	resident *Resident
+	stored   atomic.Bool // the session store has a record
 	// forgotten is set once its user is gone: nobody resumes it.
 	forgotten atomic.Bool
 	leftAt    atomic.Int64 // since, in Unix nanoseconds
@@ -280,7 +282,7 @@ func (s *session) describe() Client {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	out := Client{
-		ID: s.client, User: s.user, Connected: s.conn != nil, Durable: s.durable(), Expiry: s.expiry,
+		ID: s.client, User: s.user, Connected: s.conn != nil || s.resident != nil && s.resident.taking, Durable: s.durable(), Expiry: s.expiry,
 		Subscriptions: len(s.subs), Queued: s.out.queuedLen(), InFlight: s.out.sent, QueuedBytes: s.out.bytes,
 	}
 	if c := s.conn; c != nil {

@@ -78,6 +78,24 @@ func clientOf(srv *Server, id string) Client {
 	return Client{}
 }
 
+// expire lets the expiry of all that a session has in flight pass: a test that
+// waited for a short one could not be sure that it was sent before.
+func expire(t *testing.T, srv *Server, id string) {
+	t.Helper()
+	srv.mu.Lock()
+	sess := srv.sessions[id]
+	srv.mu.Unlock()
+	sess.mu.Lock()
+	defer sess.mu.Unlock()
+	window := sess.out.window()
+	if len(window) == 0 {
+		t.Fatal("nothing is in flight")
+	}
+	for _, f := range window {
+		f.msg.Expires = time.Now().Add(-time.Second)
+	}
+}
+
 func TestTakeover(t *testing.T) {
 	srv, addr := startServer(t, quietConfig(), Deps{Authenticator: passwords{"ann": {Subscribe: []string{"#"}}, "bob": {}}})
 	as := func(user string) func(*packets.Packet) {
@@ -406,19 +424,17 @@ func TestSharedSubscriptions(t *testing.T) {
 }
 
 func TestShutdownTellsClients(t *testing.T) {
-	srv, addr := startServer(t, quietConfig(), Deps{})
+	cfg := quietConfig()
+	cfg.ConnectTimeout = time.Hour // a half-open connection does not hold the shutdown up
+	srv, addr := startServer(t, cfg, Deps{})
 	v5, _ := connected(t, addr, 5, "v5", nil)
 	connected(t, addr, 4, "v4", nil)
 	half := dial(t, addr, 5)
 	eventually(t, "three connections", func() bool { return srv.Stats().Connections == 3 })
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	start := time.Now()
 	if err := srv.Close(ctx); err != nil {
 		t.Fatal(err)
-	}
-	if time.Since(start) > patience/2 {
-		t.Error("a half-open connection held the shutdown up")
 	}
 	if code := v5.expectClosed(); code != ServerShuttingDown {
 		t.Errorf("closed with %v", code)

@@ -14,9 +14,16 @@ type subscription struct {
 	qos       byte
 	noLocal   bool
 	asPublish bool // retain as published
+	noBridged bool // nothing that came through a bridge; residents' alone
 	handling  byte // retain handling
 	id        int
 	group     *shareGroup
+}
+
+// wants reports whether a message of this publisher is for the subscription
+// [MQTT-3.8.3-3].
+func (sub *subscription) wants(m *Message, publisher string) bool {
+	return (!sub.noLocal || sub.sess.client != publisher) && (!sub.noBridged || !m.bridged)
 }
 
 // queued is m as this subscription gets it.

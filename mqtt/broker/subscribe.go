@@ -81,8 +81,11 @@ func (c *conn) grant(f packets.Subscription, id int, have map[string]*subscripti
 		sess: c.sess, filter: f.Filter, match: match, qos: f.Qos,
 		noLocal: f.NoLocal, asPublish: f.RetainAsPublished, handling: f.RetainHandling, id: id,
 	}
-	if group != "" {
+	switch {
+	case group != "":
 		sub.group = &shareGroup{} // its real one is found when it takes effect
+	case c.bridge:
+		sub.noLocal, sub.asPublish = true, true
 	}
 	return sub, nil
 }

@@ -180,7 +180,9 @@ func TestWebSocket(t *testing.T) {
 		}
 	})
 	t.Run("without subprotocol", func(t *testing.T) { // [MQTT-6.0.0-3]
-		ws, resp, err := websocket.Dial(context.Background(), url, nil)
+		pool := &http.Transport{}
+		defer pool.CloseIdleConnections() // which would keep their place until the timeout
+		ws, resp, err := websocket.Dial(context.Background(), url, &websocket.DialOptions{HTTPClient: &http.Client{Transport: pool}})
 		if err == nil {
 			_ = ws.CloseNow()
 			t.Fatal("accepted")
