@@ -59,7 +59,7 @@ func (h *hub) close() {
 		return
 	}
 	h.closed = true
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	if err := errors.Join(h.broker.Close(ctx), h.store.Close(ctx)); err != nil {
 		h.Error(err)

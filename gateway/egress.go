@@ -25,11 +25,13 @@ func (e egress) Plan(p *function.Publish, joins bool) *broker.Plan {
 // Publish delivers one message of a function.
 func (e egress) Publish(_ *event.Event, _ string, p function.Publish, plan *broker.Plan) {
 	if plan != nil {
+		e.g.sensing.tap.seen(plan.Message)
 		e.g.broker.Deliver(plan, nil)
 		e.g.watchers.seen(plan.Message)
 		return
 	}
 	m := published(&p)
+	e.g.sensing.tap.seen(m)
 	e.g.broker.Publish(m)
 	e.g.watchers.seen(m)
 }
@@ -51,6 +53,9 @@ var _ dispatch.Observer = observer{}
 // Invoked takes one attempt.
 func (o observer) Invoked(r *dispatch.Record) {
 	o.g.counted.count(o.g.metrics, r)
+	if u := o.g.updates.Load(); u != nil {
+		u.Observe(r.Function, r.Version, r.Outcome, r.Duration)
+	}
 	o.g.tails.Invocations.Add(invocation(r))
 	for _, l := range r.Logs {
 		o.g.tails.Logs.Add(logLine(r.Function, r.Version, r.EventID, l))
@@ -72,6 +77,9 @@ func invocation(r *dispatch.Record) api.Invocation {
 		}
 		for _, f := range r.Effects.Invokes {
 			i.Invoked = append(i.Invoked, f.Function)
+		}
+		for _, a := range r.Effects.Actuations {
+			i.Actuated = append(i.Actuated, api.Actuated{Actuator: a.Actuator, Value: a.Value, Granted: a.Granted})
 		}
 	}
 	switch {

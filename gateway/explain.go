@@ -85,7 +85,7 @@ func (o operator) supposed(ctx context.Context, kind trigger.Kind, q *api.Explai
 		}
 		m.Event, _ = g.newEvent(msg, sender{client: q.Client})
 		notes, err := o.mayPublish(ctx, q.Client, q.Subject)
-		return []trigger.Message{m}, notes, err
+		return []trigger.Message{m}, append(notes, o.otherKind(q.Subject)...), err
 	case trigger.HTTP:
 		method, path, _ := strings.Cut(q.Subject, " ")
 		m.Topic = trigger.HTTPSubject(method, path)
@@ -103,10 +103,31 @@ func (o operator) supposed(ctx context.Context, kind trigger.Kind, q *api.Explai
 	case trigger.Lifecycle:
 		ev.Type = event.TypeLifecycle + q.Subject
 		m.QoS = 0
+	case trigger.Sensor:
+		return o.supposedReading(q, m)
 	case trigger.Failure:
 		ev.Type = event.TypeFailed
+	case trigger.Actuator:
+		name, happens, _ := strings.Cut(q.Subject, "/")
+		ev.Type, ev.Subject = event.TypeActuator+happens, name
 	}
 	return []trigger.Message{m}, nil, nil
+}
+
+// otherKind says of a topic of the gateway's own how to ask about what is told
+// there: sensors and actuators start functions by triggers of their own.
+func (o operator) otherKind(name string) []string {
+	for s, c := range o.g.cfg.Sensors {
+		if c.TopicOf(s) == name {
+			return []string{"this is the topic of a sensor: 'headgate explain --kind sensor " + s + " 23.5' asks about triggers that name the sensor"}
+		}
+	}
+	if a, ok := strings.CutPrefix(name, actuatorPrefix); ok {
+		if a, _, _ = strings.Cut(a, "/"); o.g.cfg.Actuators[a].MaxOn > 0 {
+			return []string{"this is a topic of an actuator: 'headgate explain --kind actuator " + a + "/off' asks about triggers that name the actuator"}
+		}
+	}
+	return nil
 }
 
 // mayPublish says why the broker would not take the message from a device.

@@ -8,6 +8,7 @@ import (
 
 	"github.com/headgate-io/headgate/function"
 	"github.com/headgate-io/headgate/gateway/admin/api"
+	"github.com/headgate-io/headgate/internal/slow"
 )
 
 func (r *rig) explain(q api.Explain) api.Explained {
@@ -20,6 +21,7 @@ func (r *rig) explain(q api.Explain) api.Explained {
 // Explain says of every trigger whether it starts its function and why not,
 // and what a function would do, while nothing of that happens.
 func TestExplain(t *testing.T) {
+	slow.UnderRace(t, slow.WholeGateways)
 	r := start(t, t.TempDir())
 	r.script("dry", "farm/{field}/moisture", `export default (event, { state, publish, enqueue, invoke, log }) => {
 	  log.info("field " + event.params.field);
@@ -67,13 +69,14 @@ func TestExplain(t *testing.T) {
 			t.Errorf("%s %s: %+v", kind, subject, x)
 		}
 	}
-	if why := r.refused(http.MethodPost, "/v1/explain", api.Explain{Kind: "sensor", Subject: "x"}); !strings.Contains(why, "is not a kind of trigger") {
+	if why := r.refused(http.MethodPost, "/v1/explain", api.Explain{Kind: "weather", Subject: "x"}); !strings.Contains(why, "is not a kind of trigger") {
 		t.Errorf("refused with %q", why)
 	}
 }
 
 // What keeps a function from running is said.
 func TestExplainHindrances(t *testing.T) {
+	slow.UnderRace(t, slow.WholeGateways)
 	r := start(t, t.TempDir())
 	r.script("bad", "in", `export default () => { throw new Error("no flow"); };`, func(s *function.Spec) { s.Retry.Attempts = 1 })
 	for range 40 {

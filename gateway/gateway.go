@@ -16,11 +16,16 @@ import (
 	"github.com/headgate-io/headgate/function"
 	"github.com/headgate-io/headgate/gateway/admin"
 	"github.com/headgate-io/headgate/gateway/admin/api"
+	"github.com/headgate-io/headgate/gateway/announce"
+	"github.com/headgate-io/headgate/gateway/bridge"
 	"github.com/headgate-io/headgate/gateway/clock"
 	"github.com/headgate-io/headgate/gateway/config"
+	"github.com/headgate-io/headgate/gateway/desired"
 	"github.com/headgate-io/headgate/gateway/device"
 	"github.com/headgate-io/headgate/gateway/dispatch"
+	"github.com/headgate-io/headgate/gateway/enrol"
 	"github.com/headgate-io/headgate/gateway/fetch"
+	"github.com/headgate-io/headgate/gateway/heartbeat"
 	"github.com/headgate-io/headgate/gateway/memory"
 	"github.com/headgate-io/headgate/gateway/metrics"
 	"github.com/headgate-io/headgate/gateway/object"
@@ -29,13 +34,18 @@ import (
 	"github.com/headgate-io/headgate/gateway/secret"
 	"github.com/headgate-io/headgate/gateway/store"
 	"github.com/headgate-io/headgate/gateway/tail"
+	"github.com/headgate-io/headgate/gateway/telemetry"
 	"github.com/headgate-io/headgate/gateway/throttle"
 	"github.com/headgate-io/headgate/gateway/timer"
 	"github.com/headgate-io/headgate/gateway/token"
 	"github.com/headgate-io/headgate/gateway/trigger"
+	"github.com/headgate-io/headgate/gateway/update"
 	"github.com/headgate-io/headgate/gateway/web"
 	"github.com/headgate-io/headgate/mqtt/broker"
 	"github.com/headgate-io/headgate/sandbox"
+	"github.com/headgate-io/headgate/sensors/periphio"
+	"github.com/headgate-io/headgate/sync/ota"
+	"github.com/headgate-io/headgate/sync/uplink"
 )
 
 // Gateway is one running gateway.
@@ -48,10 +58,20 @@ type Gateway struct {
 	triggers   *trigger.Table
 	dispatcher *dispatch.Dispatcher
 	timers     *timer.Service
+	sensing    *sensing
+	actuators  *actuators
+	hardware   periphio.Options // tests put other pins here
 	registry   *registry.Registry
 	recorder   *recording.Recorder
 	recordings *recording.Shelf
 	broker     *broker.Server
+	bridges    []*bridge.Bridge
+	enrolment  *enrol.Service
+	uplink     *uplink.Uplink
+	desired    *desired.Follower
+	telemetry  *telemetry.Collector
+	announcer  atomic.Pointer[announce.Announcer]
+	bridged    *bridge.Window // what passed over bridges
 	devices    *device.Registry
 	tokens     *token.Registry
 	vault      *secret.Vault
@@ -78,6 +98,14 @@ type Gateway struct {
 	shares    memory.Shares
 	clock     atomic.Pointer[clock.Clock]
 	restored  chan struct{} // a backup lies ready for the next New
+
+	system        *system
+	updates       atomic.Pointer[update.Pipeline] // nil where no repository is asked
+	signed        atomic.Pointer[ota.Client]      // nil where no root is pinned
+	updating      atomic.Bool                     // updates has its worker
+	pulse         *heartbeat.Monitor
+	watchdog      atomic.Pointer[heartbeat.Device]
+	watchdogFault atomic.Pointer[error]
 }
 
 // Sizes of what is kept for eyes.
@@ -90,17 +118,27 @@ const (
 // closeWithin bounds an orderly end.
 const closeWithin = 15 * time.Second
 
+// Option changes what a Gateway stands on.
+type Option func(*Gateway)
+
+// WithHardware puts other pins and buses in the place of the machine's own, for
+// tests.
+func WithHardware(o periphio.Options) Option { return func(g *Gateway) { g.hardware = o } }
+
 // New opens what a gateway stands on; Run makes it work. Where New fails
 // nothing stays open.
-func New(ctx context.Context, cfg config.Config, log *slog.Logger) (_ *Gateway, err error) {
+func New(ctx context.Context, cfg config.Config, log *slog.Logger, options ...Option) (_ *Gateway, err error) {
 	g := &Gateway{
 		cfg: cfg, log: log, started: time.Now(), metrics: metrics.New(), triggers: trigger.NewTable(),
-		restored: make(chan struct{}, 1),
+		restored: make(chan struct{}, 1), pulse: heartbeat.New(log),
 		tails: admin.Tails{
 			Invocations: tail.NewRing[api.Invocation](keptInvocations),
 			Logs:        tail.NewRing[api.LogLine](keptLogs),
 			Events:      tail.NewRing[api.Event](keptEvents),
 		},
+	}
+	for _, o := range options {
+		o(g)
 	}
 	defer func() {
 		if err != nil {
@@ -129,6 +167,9 @@ func New(ctx context.Context, cfg config.Config, log *slog.Logger) (_ *Gateway, 
 	if err != nil {
 		return nil, err
 	}
+	if err = g.openSystem(); err != nil {
+		return nil, err
+	}
 	if g.tokens, err = token.Open(ctx, g.store, log, g.now); err != nil {
 		return nil, err
 	}
@@ -138,22 +179,31 @@ func New(ctx context.Context, cfg config.Config, log *slog.Logger) (_ *Gateway, 
 	g.life = newLifecycle(g)
 	g.deviceGuesses, g.tokenGuesses = throttle.New(throttle.Config{}), throttle.New(throttle.Config{})
 	g.devices = device.New(g.store, deviceOptions(&cfg.MQTT, g.deviceGuesses))
+	g.bridged = bridge.NewWindow(time.Now)
 	g.broker, err = broker.New(brokerConfig(&cfg.MQTT, &g.shares), broker.Deps{
 		Handler: ingress{g}, Authenticator: g.devices, Sessions: g.store, Messages: g.store, Admit: g.memory.Admit, Watcher: g.life, Logger: log,
+		Residents: residents(cfg.Bridges), Loops: g.bridged,
 	})
 	if err != nil {
 		return nil, err
 	}
+	g.openBridges()
 	if err := g.openRecorder(); err != nil {
 		return nil, err
 	}
 	if g.objects, err = g.newObjects(); err != nil {
 		return nil, err
 	}
+	if g.sensing, err = newSensing(g); err != nil {
+		return nil, err
+	}
+	if g.actuators, err = g.newActuators(); err != nil {
+		return nil, err
+	}
 	g.dispatcher, err = dispatch.New(ctx, dispatch.Config{
 		Store: g.store, Router: g.triggers, Outbox: egress{g}, Observer: observer{g}, Recorder: listeners{g.recorder}, Objects: g.objects, Logger: log,
 		SpillAfter: time.Duration(cfg.Dispatch.SpillAfter), MaxVolatile: cfg.Dispatch.MaxVolatile, MemoryBytes: g.shares.Loaded,
-		Now: g.now, Trust: g.trust, Steady: g.steady, Wall: g.wall,
+		Actuators: g.actuators.controller, Now: g.now, Trust: g.trust, Steady: g.steady, Wall: g.wall,
 	})
 	if err != nil {
 		return nil, err
@@ -169,12 +219,21 @@ func New(ctx context.Context, cfg config.Config, log *slog.Logger) (_ *Gateway, 
 	if g.fetch, err = fetch.New(g.fetchConfig()); err != nil {
 		return nil, err
 	}
+	if err := g.openEnrolment(ctx); err != nil {
+		return nil, err
+	}
 	g.web = g.newWeb()
 	g.registry = registry.New(registry.Deps{
 		Store: g.store, Engine: g.engine, Dispatcher: g.dispatcher, Triggers: g.triggers, Timers: g.timers, Logger: log,
-		Log: g.logged, Activated: g.replayRetained, Removed: g.removed, Secrets: g.vault.For, Fetcher: g.fetch, Routes: g.web, Buckets: g.objects.Has,
+		Log: g.logged, Activated: g.activated, Removed: g.removed, Secrets: g.vault.For, Fetcher: g.fetch, Sensors: g.sensing, Routes: g.web, Buckets: g.objects.Has,
+		Direct: g.mayDirect, Equipment: g.equipment,
 	})
+	g.registry.Lay(g.desired.Overlays())
+	if err := g.openUpdates(ctx); err != nil {
+		return nil, err
+	}
 	g.collect()
+	g.watchLoops()
 	g.admin = admin.New(g.adminDeps())
 	return g, nil
 }
@@ -185,6 +244,7 @@ func (g *Gateway) openStore(ctx context.Context) (err error) {
 		MaxQueueRows: int64(g.cfg.Dispatch.MaxQueued), MaxQueueBytes: int64(g.cfg.Dispatch.MaxQueuedBytes),
 		MaxDeadLetters: int64(g.cfg.Dispatch.DeadLetters.Max), MaxDeadLetterBytes: int64(g.cfg.Dispatch.DeadLetters.MaxBytes),
 		MaxDeadLetterAge: g.cfg.Dispatch.DeadLetters.MaxAge.Std(), Now: g.now, Steady: g.steady, Wall: g.wall,
+		Work: g.pulse.Loop("committer", commitWithin), Gateway: g.enrolledAs(), MaxOutboxBytes: int64(g.cfg.Uplink.Outbox), UsageGrain: g.cfg.Uplink.GrainMinutes(),
 	})
 	if errors.Is(err, fs.ErrPermission) {
 		return fmt.Errorf("%w: choose another state_dir, or run as the user that owns this one", err)
@@ -225,7 +285,24 @@ func (g *Gateway) collect() {
 		metrics.Stats("memory", func() any { return g.memory.Stats() }),
 		metrics.Stats("recording", func() any { return g.recorder.Stats() }),
 		metrics.Stats("tail", func() any { return g.tailStats() }),
+		metrics.Stats("sensors", func() any { return g.sensing.sampler.Stats() }),
+		metrics.Stats("sensor_triggers", func() any { return g.sensing.snapshot() }),
+		metrics.Sensors(g.sensing.board.All),
+		metrics.Stats("actuators", func() any { return g.actuators.controller.Stats() }),
+		metrics.Stats("actuator_messages", func() any { return g.actuators.messages() }),
+		metrics.Stats("guard", func() any { return g.actuators.guardStats() }),
+		metrics.Stats("bridges", func() any { return g.bridgeStats() }),
+		metrics.Stats("bridges_window", func() any { return g.bridged.Stats() }),
+		metrics.Stats("enrolment", func() any { return g.enrolment.Stats() }),
+		metrics.Stats("uplink", func() any { return g.uplink.Stats() }),
+		metrics.Stats("desired", func() any { return g.desired.Stats() }),
+		metrics.Stats("telemetry", func() any { return g.telemetry.Stats() }),
+		metrics.Stats("heartbeat", func() any { return g.pulse.Stats() }),
+		metrics.Stats("watchdog", func() any { return g.watchdog.Load().Stats() }),
+		metrics.Stats("updates", func() any { return g.updateStats() }),
+		metrics.Stats("ota", func() any { return g.signedStats() }),
 		metrics.FunctionStates(g.functionStates),
+		metrics.BridgeStates(g.bridgeStates),
 	)
 }
 
@@ -261,11 +338,16 @@ func (g *Gateway) Run(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
+	told := ctx
 	group, ctx := errgroup.WithContext(ctx)
 	defer g.background.Wait()
+	group.Go(func() error { return g.system.watch(ctx) })
+	group.Go(func() error { return g.pulse.Run(ctx) })
+	group.Go(func() error { return g.runWatchdog(ctx, told) })
 	group.Go(func() error { return g.admin.ServeLocal(ctx, socket) })
 	group.Go(func() error { return g.watchStore(ctx) })
 	group.Go(func() error { return g.watchMemory(ctx) })
+	group.Go(func() error { return g.actuators.run(ctx) })
 	group.Go(func() error {
 		if err := g.start(ctx, group); err != nil {
 			return err
@@ -273,7 +355,7 @@ func (g *Gateway) Run(ctx context.Context) (err error) {
 		g.ready.Store(true)
 		group.Go(func() error { return g.life.watch(ctx) })
 		g.log.Info("ready", "after", time.Since(g.started), "version", Version())
-		return notifySystemd(ctx)
+		return g.notifySystemd(ctx)
 	})
 	err = group.Wait()
 	if g.ready.Swap(false) && !errors.Is(err, ErrReopen) {
@@ -289,6 +371,8 @@ func (g *Gateway) start(ctx context.Context, group *errgroup.Group) error {
 		return err
 	}
 	g.timers.Start()
+	g.actuators.listen()
+	g.sensing.sampler.Start(ctx)
 	if g.cfg.Admin.Listen != "" {
 		l, err := g.listenAdmin(ctx)
 		if err != nil {
@@ -307,6 +391,11 @@ func (g *Gateway) start(ctx context.Context, group *errgroup.Group) error {
 		}
 		g.listeners.set(l.Name, address.String())
 	}
+	g.runBridges(ctx)
+	g.runUplink(ctx)
+	g.background.Go(func() { g.runDiscovery(ctx) })
+	g.background.Go(func() { g.runAnnouncer(ctx) })
+	g.runUpdates(ctx)
 	return nil
 }
 
@@ -322,6 +411,12 @@ func (g *Gateway) close(ctx context.Context) error {
 	}
 	if g.broker != nil {
 		errs = append(errs, g.broker.Close(ctx))
+	}
+	if g.sensing != nil {
+		errs = append(errs, g.sensing.close(ctx))
+	}
+	if g.actuators != nil {
+		errs = append(errs, g.actuators.ledger.Close())
 	}
 	if g.timers != nil {
 		errs = append(errs, g.timers.Close(ctx))
@@ -350,9 +445,17 @@ func (g *Gateway) close(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
+// activated follows a version that went live.
+func (g *Gateway) activated(s *function.Spec) {
+	g.replayRetained(s)
+	g.uplink.Report()
+}
+
 // removed follows a function that is gone.
 func (g *Gateway) removed(name string) {
+	g.uplink.Report()
 	g.counted.forget(g.metrics)(name)
+	g.actuators.controller.Removed(name)
 	if err := g.vault.RemoveFunction(context.Background(), name); err != nil {
 		g.log.Error("remove the secrets of a function that is gone", "function", name, "error", err)
 	}

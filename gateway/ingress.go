@@ -31,18 +31,24 @@ func (i ingress) Publish(in *broker.Inbound) {
 	if i.g.watchers.any() {
 		to = &watched{in, &in.Message, i.g}
 	}
-	i.g.submit(&in.Message, sender{in.Client, in.User}, in.Record, in.Plan, to)
+	i.g.submit(&in.Message, sender{in.Client, in.User, in.Stored}, in.Record, in.Plan, to)
 }
 
-// sender is who a message comes from: its client id and its identity.
-type sender struct{ client, user string }
+// sender is who a message comes from: its client id and its identity. stored
+// says that it is one which another broker retained, and no news.
+type sender struct {
+	client, user string
+	stored       bool
+}
 
 // submit is the way of one message into the dispatcher.
 func (g *Gateway) submit(m *broker.Message, from sender, record *broker.InboundRecord, plan *broker.Plan, to dispatch.Releaser) {
-	tm := trigger.Message{Topic: m.Topic, Payload: m.Payload, QoS: m.QoS, Client: from.client}
+	tm := trigger.Message{Topic: m.Topic, Payload: m.Payload, QoS: m.QoS, Retained: from.stored, Client: from.client}
 	if m.Properties != nil {
 		tm.User = m.Properties.User
 	}
+	g.sensing.tap.seen(m)
+	g.actuators.seen(m, from)
 	matches := g.triggers.Match(&tm, nil)
 	fault.Reached(fault.Matched)
 	if len(matches) == 0 && (record == nil || record.QoS < 2) {
@@ -52,6 +58,7 @@ func (g *Gateway) submit(m *broker.Message, from sender, record *broker.InboundR
 		return
 	}
 	e, dedupe := g.newEvent(m, from)
+	e.Retained = from.stored
 	if len(matches) > 0 {
 		g.tails.Events.Add(eventLine(e, int(m.QoS), matches))
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/headgate-io/headgate/function"
 	"github.com/headgate-io/headgate/gateway/admin/api"
 	"github.com/headgate-io/headgate/gateway/config"
+	"github.com/headgate-io/headgate/internal/slow"
 )
 
 func lifecycles(names ...string) func(*function.Spec) {
@@ -25,6 +26,7 @@ func lifecycles(names ...string) func(*function.Spec) {
 
 // Functions hear who comes, who goes and who is turned away.
 func TestDeviceLifecycle(t *testing.T) {
+	slow.UnderRace(t, slow.WholeGateways)
 	r := start(t, t.TempDir(), func(c *config.Config) { c.MQTT.Anonymous = false })
 	r.script("watch", "", `export default (event, { state }) => {
 	  const { client, user, address, reason, clean } = event.data;

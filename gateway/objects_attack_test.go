@@ -9,6 +9,7 @@ import (
 
 	"github.com/headgate-io/headgate/gateway/admin/api"
 	"github.com/headgate-io/headgate/gateway/config"
+	"github.com/headgate-io/headgate/internal/slow"
 )
 
 // TestDamagedPart takes back a part of an upload that is not what its digest
@@ -55,6 +56,7 @@ func TestDamagedPart(t *testing.T) {
 // objects than one unit deletes, and puts large ones: by hand, and by a
 // function.
 func TestRoomForOneThatIsLarge(t *testing.T) {
+	slow.UnderRace(t, slow.WholeGateways)
 	r, url := served(t, buckets(map[string]config.Bucket{
 		"ring": {Quota: 7000, MaxObject: 6000, WhenFull: "oldest"},
 		"many": {Quota: 1000, WhenFull: "oldest"},

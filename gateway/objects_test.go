@@ -413,18 +413,18 @@ func TestUploadsAtOnce(t *testing.T) {
 	resp.Body.Close()
 }
 
-// slow is a body whose end waits.
-type slow struct {
+// slowBody is a body whose end waits.
+type slowBody struct {
 	text string
 	wait chan struct{}
 }
 
-func newSlow(text string) (*slow, func()) {
-	s := &slow{text, make(chan struct{})}
+func newSlow(text string) (*slowBody, func()) {
+	s := &slowBody{text, make(chan struct{})}
 	return s, func() { close(s.wait) }
 }
 
-func (s *slow) Read(p []byte) (int, error) {
+func (s *slowBody) Read(p []byte) (int, error) {
 	if s.text != "" {
 		n := copy(p, s.text)
 		s.text = s.text[n:]

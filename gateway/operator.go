@@ -31,9 +31,9 @@ var (
 
 func (g *Gateway) adminDeps() admin.Deps {
 	return admin.Deps{
-		Deployer: g.registry, Authors: g.registry, Catalog: g.registry, Invoker: operator{g}, Messenger: operator{g}, Hand: operator{g}, Timers: operator{g}, Explainer: operator{g}, Devices: deviceAdmin{g},
-		Tokens: g.tokens, Secrets: g.vault, Guesses: g.tokenGuesses, Undertaker: g.dispatcher, Clock: clockAdmin{g}, Keeper: keeper{g}, Recordings: recordingAdmin{g}, Objects: objectAdmin{g}, Store: g.store, Tails: g.tails, About: g.about,
-		Doctor: g.examine, Ready: g.checkReady, Metrics: g.metrics.Handler(), Logger: g.log,
+		Deployer: g.registry, Authors: g.registry, Catalog: g.registry, Invoker: operator{g}, Messenger: operator{g}, Hand: operator{g}, Timers: operator{g}, Bridges: bridgeAdmin{g}, Enrolment: enrolmentAdmin{g}, Sensors: sensorAdmin{g.sensing}, Explainer: operator{g}, Devices: deviceAdmin{g},
+		Tokens: g.tokens, Secrets: g.vault, Guesses: g.tokenGuesses, Undertaker: g.dispatcher, Clock: clockAdmin{g}, Keeper: keeper{g}, Recordings: recordingAdmin{g}, Objects: objectAdmin{g}, Actuators: g.actuators, Store: g.store, Tails: g.tails, About: g.about,
+		System: g.system, Updates: updateAdmin{g}, Doctor: g.examine, Ready: g.checkReady, Metrics: g.metrics.Handler(), Logger: g.log,
 	}
 }
 

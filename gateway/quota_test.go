@@ -14,15 +14,15 @@ import (
 	"github.com/headgate-io/headgate/gateway/config"
 )
 
-// wire is an MQTT connection of which a test sees every packet.
-type wire struct {
+// rawClient is an MQTT connection of which a test sees every packet.
+type rawClient struct {
 	testing.TB
 	conn    net.Conn
 	in      *bufio.Reader
 	version byte
 }
 
-func (r *rig) dial(id string, version byte) *wire {
+func (r *rig) dial(id string, version byte) *rawClient {
 	r.Helper()
 	conn, err := net.Dial("tcp", r.address)
 	if err != nil {
@@ -30,7 +30,7 @@ func (r *rig) dial(id string, version byte) *wire {
 	}
 	r.Cleanup(func() { _ = conn.Close() })
 	_ = conn.SetDeadline(time.Now().Add(time.Minute))
-	w := &wire{TB: r.TB, conn: conn, in: bufio.NewReader(conn), version: version}
+	w := &rawClient{TB: r.TB, conn: conn, in: bufio.NewReader(conn), version: version}
 	body := append([]byte{0, 4, 'M', 'Q', 'T', 'T', version, 2, 0, 0}, w.properties()...)
 	w.send(0x10, append(append(body, 0, byte(len(id))), id...))
 	if kind, ack, err := w.receive(); err != nil || kind != 0x20 || ack[1] != 0 {
@@ -40,28 +40,28 @@ func (r *rig) dial(id string, version byte) *wire {
 }
 
 // properties is an empty list of them, where the version has any.
-func (w *wire) properties() []byte {
+func (w *rawClient) properties() []byte {
 	if w.version == 5 {
 		return []byte{0}
 	}
 	return nil
 }
 
-func (w *wire) send(kind byte, body []byte) {
+func (w *rawClient) send(kind byte, body []byte) {
 	w.Helper()
 	if _, err := w.conn.Write(append(binary.AppendUvarint([]byte{kind}, uint64(len(body))), body...)); err != nil {
 		w.Fatal(err)
 	}
 }
 
-func (w *wire) publish(topic string, id uint16) {
+func (w *rawClient) publish(topic string, id uint16) {
 	w.Helper()
 	body := append([]byte{0, byte(len(topic))}, topic...)
 	body = append(binary.BigEndian.AppendUint16(body, id), w.properties()...)
 	w.send(0x32, append(body, "payload"...))
 }
 
-func (w *wire) receive() (kind byte, body []byte, err error) {
+func (w *rawClient) receive() (kind byte, body []byte, err error) {
 	if kind, err = w.in.ReadByte(); err != nil {
 		return 0, nil, err
 	}
@@ -75,7 +75,7 @@ func (w *wire) receive() (kind byte, body []byte, err error) {
 }
 
 // puback waits for the acknowledgement of a packet, and returns its reason.
-func (w *wire) puback(id uint16) byte {
+func (w *rawClient) puback(id uint16) byte {
 	w.Helper()
 	kind, body, err := w.receive()
 	if err != nil || kind != 0x40 || binary.BigEndian.Uint16(body) != id {

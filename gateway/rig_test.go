@@ -39,6 +39,12 @@ var authorKey = ed25519.NewKeyFromSeed(bytes.Repeat([]byte{1}, ed25519.SeedSize)
 // called.
 func start(tb testing.TB, dir string, change ...func(*config.Config)) *rig {
 	tb.Helper()
+	return startOn(tb, dir, nil, change...)
+}
+
+// startOn is start on other hardware.
+func startOn(tb testing.TB, dir string, options []gateway.Option, change ...func(*config.Config)) *rig {
+	tb.Helper()
 	cfg := config.Default()
 	cfg.StateDir = dir
 	if err := testcache.Link(dir); err != nil {
@@ -50,7 +56,7 @@ func start(tb testing.TB, dir string, change ...func(*config.Config)) *rig {
 		c(&cfg)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	g, err := gateway.New(ctx, cfg, slog.New(slog.NewTextHandler(testWriter{tb}, &slog.HandlerOptions{Level: slog.LevelWarn})))
+	g, err := gateway.New(ctx, cfg, slog.New(slog.NewTextHandler(testWriter{tb}, &slog.HandlerOptions{Level: slog.LevelWarn})), options...)
 	if err != nil {
 		tb.Fatal(err)
 	}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/headgate-io/headgate/function"
 	"github.com/headgate-io/headgate/gateway/admin/api"
+	"github.com/headgate-io/headgate/internal/slow"
 )
 
 func every(d time.Duration) *function.Duration { return (*function.Duration)(&d) }
@@ -37,6 +38,7 @@ func (r *rig) timers(name string) map[string]time.Time {
 // A timer starts its function in the commit that advances it; where the
 // condition is false it advances all the same.
 func TestTimerTrigger(t *testing.T) {
+	slow.UnderRace(t, slow.WholeGateways)
 	r := start(t, t.TempDir())
 	r.script("tick", "", `export default (event, { state }) => {
 	  state.set("n", (state.get("n") ?? 0) + 1);

@@ -12,6 +12,7 @@ import (
 	"github.com/headgate-io/headgate/function"
 	"github.com/headgate-io/headgate/gateway/admin/api"
 	"github.com/headgate-io/headgate/gateway/admin/client"
+	"github.com/headgate-io/headgate/internal/slow"
 )
 
 // takes makes a function start by a trigger.
@@ -77,6 +78,7 @@ func TestQueue(t *testing.T) {
 // A delayed message starts nothing before it is due, survives a restart, and
 // holds up nothing of its key.
 func TestQueueDelay(t *testing.T) {
+	slow.UnderRace(t, slow.WholeGateways)
 	dir := t.TempDir()
 	r := start(t, dir)
 	r.script("late", "", notes, takes(function.Trigger{Queue: "jobs", OrderBy: "data.key"}), func(s *function.Spec) { s.Retry.MaxAge = function.Duration(time.Second) })

@@ -11,8 +11,8 @@ import (
 	"strings"
 	"time"
 
-	"github.com/headgate-io/headgate/gateway/bounded"
 	"github.com/headgate-io/headgate/gateway/token"
+	"github.com/headgate-io/headgate/internal/bounded"
 )
 
 // access says what each endpoint needs. One that is missing here is reached by
@@ -84,12 +84,30 @@ var access = map[string]token.Scope{
 
 	"GET /v1/backup": token.Admin,
 
+	"GET /v1/bridges":           token.Read,
+	"GET /v1/enrolment":         token.Read,
+	"POST /v1/enrolment":        token.Admin,
+	"POST /v1/enrolment/send":   token.Operate,
+	"GET /v1/sensors":           token.Read,
+	"GET /v1/sensors/{name}":    token.Read,
+	"POST /v1/hardware":         token.Operate,
+	"GET /v1/system":            token.Read,
+	"PUT /v1/system/binary":     token.Admin,
+	"GET /v1/updates":           token.Read,
+	"POST /v1/updates":          token.Operate,
+	"GET /v1/actuators":         token.Read,
+	"POST /v1/actuators/{name}": token.Operate,
+	"GET /v1/actuator-records":  token.Read,
+
 	"GET /v1/buckets":                    token.Read,
 	"GET /v1/buckets/{bucket}":           token.Read,
 	"GET /v1/buckets/{bucket}/stat":      token.Read,
 	"GET /v1/buckets/{bucket}/object":    token.Read,
 	"PUT /v1/buckets/{bucket}/object":    token.Operate,
 	"DELETE /v1/buckets/{bucket}/object": token.Operate,
+
+	"POST /v1/updates/{name}/allow": token.Deploy,
+	"POST /v1/updates/{name}/retry": token.Deploy,
 
 	// A backup brings its own author, tokens and devices.
 	"PUT /v1/backup": token.Local,
@@ -125,6 +143,7 @@ var quiet = map[string]bool{
 	"POST /v1/queues":                  true,
 	"POST /v1/timers":                  true,
 	"POST /v1/explain":                 true,
+	"POST /v1/hardware":                true,
 	"POST /v1/functions/{name}/invoke": true,
 }
 

@@ -14,7 +14,7 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/headgate-io/headgate/gateway/bounded"
+	"github.com/headgate-io/headgate/internal/bounded"
 )
 
 // Timeouts of the API's connections. Answers may stream for as long as the

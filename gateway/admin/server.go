@@ -139,6 +139,9 @@ type Deps struct {
 	Messenger  Messenger
 	Hand       Hand
 	Timers     Timers
+	Bridges    Bridges
+	Enrolment  Enrolment
+	Sensors    Sensors
 	Explainer  Explainer
 	Devices    Devices
 	Clock      Clock
@@ -148,9 +151,12 @@ type Deps struct {
 	// Guesses slows down who tries tokens.
 	Guesses *throttle.Guard
 	Keeper  Keeper
+	System  System
+	Updates Updates
 	// Recordings keeps invocations to be run again elsewhere.
 	Recordings Recordings
 	Objects    Objects
+	Actuators  Actuators
 	Store      Store
 	Tails      Tails
 	About      func() api.About
@@ -188,8 +194,14 @@ func New(deps Deps) *Server {
 	s.messages(a)
 	s.queues(a)
 	s.timers(a)
+	s.bridges(a)
+	s.enrolment(a)
+	s.sensors(a)
+	s.actuators(a)
 	s.explain(a)
 	s.doctor(a)
+	s.system(a)
+	s.updates(a)
 	s.streams()
 	s.backups()
 	s.recordings(a)

@@ -65,10 +65,10 @@ type Clock struct {
 	// seen is the latest time that it certainly was, when the state was read.
 	seen time.Time
 	// known is true once the time was more than a guess, ever; confirmed while
-	// a person's word holds.
-	known, confirmed bool
-	stats            struct{ forward, back, levels uint64 }
-	lastJump         time.Duration
+	// a person's word holds, told while a controller's does.
+	known, confirmed, told bool
+	stats                  struct{ forward, back, levels uint64 }
+	lastJump               time.Duration
 
 	// synchronised has a token when the time has become trusted.
 	synchronised chan struct{}
@@ -159,12 +159,41 @@ func (c *Clock) Confirm(ctx context.Context, now time.Time) error {
 	wall, _ := c.src.Read()
 	s := *c.state.Load()
 	c.log.Info("the time was confirmed", "time", now.UTC(), "before", wall.Add(s.correction).UTC())
-	c.confirmed = true
+	c.confirmed, c.told = true, false
 	c.readLocked(&s)
 	was := s.trust
 	c.seen, s.correction, s.trust = now, now.Sub(s.wall), event.TimeSynchronised
 	c.state.Store(&s)
 	c.tell(was, s.trust)
+	c.mu.Unlock()
+	return c.save(ctx)
+}
+
+// tolerated is by how much the time may differ from what another machine says
+// before that is believed.
+const tolerated = 2 * time.Second
+
+// Estimate takes another machine's word for the time: an estimate, which holds
+// until a time server or a person says otherwise, or the machine restarts. Where
+// either has spoken it changes nothing.
+func (c *Clock) Estimate(ctx context.Context, now time.Time) error {
+	c.check()
+	c.mu.Lock()
+	s := *c.state.Load()
+	if s.trust == event.TimeSynchronised || now.Before(c.cfg.Built) {
+		c.mu.Unlock()
+		return nil
+	}
+	c.readLocked(&s)
+	off := now.Sub(s.wall.Add(s.correction))
+	if s.trust == event.TimeEstimated && off.Abs() < tolerated {
+		c.mu.Unlock()
+		return nil
+	}
+	c.log.Info("the time was taken from the controller", "time", now.UTC(), "before", s.wall.Add(s.correction).UTC())
+	c.told, c.known = true, true
+	c.seen, s.correction, s.trust = now, now.Sub(s.wall), event.TimeEstimated
+	c.state.Store(&s)
 	c.mu.Unlock()
 	return c.save(ctx)
 }
@@ -178,8 +207,8 @@ func (c *Clock) check() *state {
 	drift := c.readLocked(&s)
 	if drift > jumpFrom || drift < -jumpFrom {
 		c.jumpedLocked(drift)
-		if c.confirmed {
-			// What a person said holds, whatever the kernel's clock does.
+		if c.confirmed || c.told {
+			// What was said holds, whatever the kernel's clock does.
 			s.correction -= drift
 		}
 	}
@@ -245,9 +274,11 @@ func (c *Clock) judgeLocked(s *state) {
 	switch {
 	case c.src.Synchronised() && !s.wall.Before(c.cfg.Built):
 		s.trust, s.correction = event.TimeSynchronised, 0
-		c.seen, c.known, c.confirmed = s.wall, true, false
+		c.seen, c.known, c.confirmed, c.told = s.wall, true, false, false
 	case c.confirmed:
 		s.trust, c.known = event.TimeSynchronised, true
+	case c.told:
+		s.trust, c.known = event.TimeEstimated, true
 	case s.wall.Before(c.seen.Add(-jumpFrom)):
 		s.trust, s.correction = event.TimeUnknown, c.seen.Sub(s.wall)
 		if c.known {

@@ -275,3 +275,58 @@ func BenchmarkNow(b *testing.B) {
 		c.Now()
 	}
 }
+
+// What another machine says is an estimate: it corrects a wrong clock both ways,
+// holds over jumps, and gives way to a time server.
+func TestEstimate(t *testing.T) {
+	for _, wrong := range []time.Time{time.Unix(0, 0), today.Add(-24 * time.Hour), today.Add(10 * 365 * 24 * time.Hour)} {
+		b := &board{wall: wrong, up: time.Minute, boot: "a"}
+		c, err := clock.New(t.Context(), clock.Config{Memory: memory{}, Source: b, Built: built, CheckEvery: time.Hour, SaveEvery: time.Hour})
+		if err != nil {
+			t.Fatal(err)
+		}
+		steady := c.Steady()
+		if err := c.Estimate(t.Context(), today); err != nil {
+			t.Fatal(err)
+		}
+		b.pass(time.Second)
+		if got := c.Now().Sub(today); got != time.Second || c.Trust() != event.TimeEstimated {
+			t.Errorf("%v: off by %v, %v", wrong, got, c.Trust())
+		}
+		b.jump(wrong.Add(-time.Hour), false)
+		if got := c.Now().Sub(today); got != time.Second {
+			t.Errorf("%v: after a jump off by %v", wrong, got)
+		}
+		if got := c.Steady().Sub(steady); got != time.Second {
+			t.Errorf("%v: the steady scale went on by %v", wrong, got)
+		}
+		if err := c.Estimate(t.Context(), built.Add(-time.Hour)); err != nil || c.Now().Before(today) {
+			t.Errorf("%v: a time before the program's own was taken: %v", wrong, c.Now())
+		}
+		b.jump(today.Add(time.Hour), true)
+		if err := c.Estimate(t.Context(), today); err != nil {
+			t.Fatal(err)
+		}
+		if got := c.Now().Sub(today); got != time.Hour || c.Trust() != event.TimeSynchronised {
+			t.Errorf("%v: a time server says otherwise, off by %v, %v", wrong, got, c.Trust())
+		}
+		if err := c.Close(t.Context()); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// memory keeps nothing over a restart.
+type memory map[string][]byte
+
+func (m memory) Meta(_ context.Context, key string) ([]byte, error) {
+	if v, ok := m[key]; ok {
+		return v, nil
+	}
+	return nil, store.ErrNotFound
+}
+
+func (m memory) SetMeta(_ context.Context, key string, value []byte) error {
+	m[key] = value
+	return nil
+}

@@ -32,6 +32,19 @@ type Config struct {
 	Dispatch Dispatch `yaml:"dispatch"`
 	Fetch    Fetch    `yaml:"fetch"`
 	Objects  Objects  `yaml:"objects"`
+	Watchdog Watchdog `yaml:"watchdog"`
+	// Uplink is the connection with a controller.
+	Uplink  Uplink  `yaml:"uplink"`
+	System  System  `yaml:"system"`
+	Updates Updates `yaml:"updates"`
+	// Sensors are the sensors by name.
+	Sensors map[string]*Sensor `yaml:"sensors"`
+	// Bridges are connections with other brokers, by name.
+	Bridges       map[string]Bridge `yaml:"bridges"`
+	MDNS          MDNS              `yaml:"mdns"`
+	HomeAssistant HomeAssistant     `yaml:"home_assistant"`
+	// Actuators are what the gateway moves, by name.
+	Actuators map[string]Actuator `yaml:"actuators"`
 }
 
 // Log is what the gateway itself logs, to standard error.
@@ -125,6 +138,23 @@ type Memory struct {
 	Budget function.ByteSize `yaml:"budget"`
 }
 
+// Watchdog is the board's own, which resets it when nobody writes to it.
+type Watchdog struct {
+	// Device is /dev/watchdog or empty; Timeout is when it resets the board.
+	Device  string            `yaml:"device"`
+	Timeout function.Duration `yaml:"timeout"`
+}
+
+// System is what stands around the gateway.
+type System struct {
+	// Dir is where the launcher of the image keeps the gateway's binaries and
+	// what it knows of the board's setup; it says so itself. Empty is a gateway
+	// whose binary is somebody else's affair: a package's, a container's.
+	Dir string `yaml:"dir"`
+	// Base is the binary that came with the board.
+	Base string `yaml:"base"`
+}
+
 // Secrets is where the key of the functions' secrets is.
 type Secrets struct {
 	// KeyFile is made when the first secret is set; relative paths are below
@@ -191,8 +221,15 @@ func Default() Config {
 			DeadLetters: DeadLetters{Max: 10_000, MaxBytes: 32 << 20},
 		},
 		Fetch:   defaultFetch(),
+		Updates: defaultUpdates(),
 		Objects: defaultObjects(),
+		Bridges: map[string]Bridge{}, HomeAssistant: defaultHomeAssistant(), MDNS: MDNS{Enabled: true},
 		HTTP:    HTTP{MaxConnections: 256},
+		Uplink:  Uplink{Outbox: 64 << 20, Telemetry: Telemetry{Topics: []string{}}},
+		Sensors: map[string]*Sensor{},
+
+		Actuators: map[string]Actuator{},
+		Watchdog:  Watchdog{Timeout: function.Duration(15 * time.Second)},
 	}
 }
 

@@ -70,7 +70,7 @@ const minPassword = 8
 // is made here; a device with a certificate has none. A name that is taken wraps
 // store.ErrExists.
 func (r *Registry) Add(ctx context.Context, d store.Device, password string) (string, error) {
-	if err := check(d, password); err != nil {
+	if err := Check(d, password); err != nil {
 		return "", err
 	}
 	if d.Certificate {
@@ -127,7 +127,9 @@ func (r *Registry) Remove(ctx context.Context, name string) error {
 	return r.store.RemoveDevice(ctx, name)
 }
 
-func check(d store.Device, password string) error {
+// Check says what is wrong with a device that is to be added; an empty password
+// is one that will be made.
+func Check(d store.Device, password string) error {
 	var faults []error
 	if !validName.MatchString(d.Name) {
 		faults = append(faults, fmt.Errorf("%w: name %q: it has letters, digits and . _ -, 64 at most, and starts with a letter or digit", ErrInvalid, d.Name))

@@ -73,6 +73,7 @@ func (f *fn) pausedLocked() bool {
 // failing.
 func (f *fn) observeLocked(t *task) {
 	f.stats.Invocations++
+	f.stats.Busy += t.out.result.Duration
 	f.stats.Outcomes[min(t.out.result.Outcome, function.Refused)]++
 	if t.out.result.ColdStart {
 		f.stats.ColdStarts++

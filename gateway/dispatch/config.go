@@ -1,6 +1,7 @@
 package dispatch
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
@@ -118,7 +119,9 @@ type Config struct {
 	Observer Observer // may be nil
 	Recorder Recorder // may be nil
 	Objects  Objects  // may be nil
-	Logger   *slog.Logger
+	// Actuators may be nil.
+	Actuators Actuators
+	Logger    *slog.Logger
 
 	// SpillAfter is how long a durable event may be unsettled before it is
 	// written to the queue (20 ms).
@@ -166,21 +169,14 @@ func (c Config) withDefaults() (Config, error) {
 	if c.Wall == nil {
 		c.Wall = func(steady time.Time) time.Time { return steady }
 	}
-	def(&c.SpillAfter, 20*time.Millisecond)
-	def(&c.RefuseAfter, 250*time.Millisecond)
-	def(&c.MaxVolatile, 4096)
-	def(&c.MaxVolatileBytes, 4<<20)
-	def(&c.MemoryBytes, 16<<20)
-	def(&c.UsageEvery, time.Minute)
-	def(&c.IdleWorkers, 10*time.Second)
+	c.SpillAfter = cmp.Or(c.SpillAfter, 20*time.Millisecond)
+	c.RefuseAfter = cmp.Or(c.RefuseAfter, 250*time.Millisecond)
+	c.MaxVolatile = cmp.Or(c.MaxVolatile, 4096)
+	c.MaxVolatileBytes = cmp.Or(c.MaxVolatileBytes, 4<<20)
+	c.MemoryBytes = cmp.Or(c.MemoryBytes, 16<<20)
+	c.UsageEvery = cmp.Or(c.UsageEvery, time.Minute)
+	c.IdleWorkers = cmp.Or(c.IdleWorkers, 10*time.Second)
 	return c, nil
-}
-
-func def[T comparable](field *T, value T) {
-	var zero T
-	if *field == zero {
-		*field = value
-	}
 }
 
 // Record is one attempt, for logs, tails and metrics.

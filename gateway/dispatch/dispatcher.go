@@ -158,11 +158,11 @@ func (d *Dispatcher) spawn(fn func()) {
 	go func() { defer d.workers.Done(); fn() }()
 }
 
-// housekeeping flushes usage and ends idle workers.
+// housekeeping flushes and closes usage and ends idle workers.
 func (d *Dispatcher) housekeeping() {
 	idle := time.NewTicker(d.cfg.IdleWorkers)
 	defer idle.Stop()
-	flush := time.NewTicker(d.cfg.UsageEvery)
+	flush := time.NewTimer(d.untilFlush())
 	defer flush.Stop()
 	for {
 		select {
@@ -171,15 +171,34 @@ func (d *Dispatcher) housekeeping() {
 				f.trimIdle(time.Now().Add(-d.cfg.IdleWorkers))
 			}
 		case <-flush.C:
-			d.flushUsage(func(err error) {
-				if err != nil {
-					d.log.Error("volatile usage is lost", "error", err)
-				}
-			})
+			d.CloseUsage()
+			flush.Reset(d.untilFlush())
 		case <-d.stop:
 			return
 		}
 	}
+}
+
+// flushDelay lets what ends with a minute still belong to it.
+const flushDelay = 200 * time.Millisecond
+
+// untilFlush is the time until just after the next whole minute, so that usage
+// is closed minute by minute.
+func (d *Dispatcher) untilFlush() time.Duration {
+	now := d.cfg.Now()
+	next := now.Truncate(d.cfg.UsageEvery).Add(d.cfg.UsageEvery + flushDelay)
+	return min(next.Sub(now), d.cfg.UsageEvery+flushDelay)
+}
+
+// CloseUsage joins the usage of volatile events to the next commit, and with it
+// closes, for a controller, all that was metered until now.
+func (d *Dispatcher) CloseUsage() {
+	d.flushUsage(func(err error) {
+		if err != nil {
+			d.log.Error("volatile usage is lost", "error", err)
+		}
+	})
+	d.cfg.Store.CloseUsage()
 }
 
 // flushUsage joins the usage of volatile events to the next commit.

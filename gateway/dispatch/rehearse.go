@@ -101,11 +101,11 @@ func (d *Dispatcher) Rehearse(ctx context.Context, ev *event.Event, m *trigger.M
 		f.dropVersionLocked(v)
 		f.mu.Unlock()
 	}()
-	c := &call{view: d.cfg.Store.View(), task: t}
+	c := &call{view: d.cfg.Store.View(), task: t, muted: true}
 	defer t.unstage() // what it puts is not kept
 	defer c.view.Release()
 	t.call = c
-	c.Reset(v.Grant.WithFetcher(muted{}), host.Invocation{Input: ev.Data, Meta: t, State: c.state(), Blobs: c.blobs(), Now: d.cfg.Now})
+	c.Reset(v.Grant.WithFetcher(muted{}), host.Invocation{Input: ev.Data, Meta: t, State: c.state(), Blobs: c.blobs(), Actuators: c.actuators(), Now: d.cfg.Now})
 	t.out = &outcome{result: v.Pool.Invoke(ctx, &c.Calls), at: d.cfg.Now(), trust: d.cfg.Trust()}
 	r := &Rehearsal{Output: slices.Clone(c.Output()), Effects: *c.Effects()}
 	if t.out.result.Outcome == function.OK {

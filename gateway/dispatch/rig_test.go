@@ -148,7 +148,7 @@ func (c release) wait(t testing.TB, want broker.ReasonCode) {
 		if got != want {
 			t.Fatalf("released with %#x, want %#x", got, want)
 		}
-	case <-time.After(20 * time.Second):
+	case <-time.After(time.Minute):
 		t.Fatal("not released")
 	}
 }
@@ -173,7 +173,7 @@ func (r *rig) submit(topic, payload string, qos byte, rel dispatch.Releaser, in 
 // until waits until the condition holds; it decides nothing by time.
 func until(t testing.TB, what string, cond func() bool) {
 	t.Helper()
-	for end := time.Now().Add(20 * time.Second); !cond(); time.Sleep(time.Millisecond) {
+	for end := time.Now().Add(time.Minute); !cond(); time.Sleep(time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatal("waited in vain until " + what)
 		}

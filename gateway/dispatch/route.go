@@ -24,6 +24,8 @@ type cause struct {
 	hops       int // of its events
 	retained   bool
 	extensions map[string]string
+	// of is the task whose age its events tell; nil where nothing is old.
+	of *task
 	// failed, where set, is the task whose failure it is: what that task's
 	// event came of is not started by it.
 	failed *task
@@ -45,7 +47,7 @@ type starts struct {
 // cause is the task's invocation, or its failure once it is given up.
 func (t *task) cause() cause {
 	c := cause{
-		d: t.fn.d, id: t.ev.ID, source: t.fn.source, at: t.out.at, trust: t.out.trust, hops: t.ev.Hops + 1, retained: t.ev.Retained,
+		d: t.fn.d, id: t.ev.ID, source: t.fn.source, at: t.out.at, trust: t.out.trust, hops: t.ev.Hops + 1, retained: t.ev.Retained, of: t,
 	}
 	if t.out.giveUp != "" {
 		c.id, c.extensions, c.failed = t.ev.ID+"/failed/"+t.fn.name, t.failedChain(), t
@@ -139,7 +141,7 @@ func (c *cause) event(kind, subject string, data []byte) *event.Event {
 	}
 	return &event.Event{
 		ID: id, Source: c.source, Type: kind, Subject: subject, Time: c.at, Trust: c.trust, Data: data,
-		Hops: c.hops, Retained: c.retained, Extensions: c.extensions,
+		Hops: c.hops, Retained: c.retained, Extensions: c.tellAge(),
 	}
 }
 

@@ -25,6 +25,10 @@ const (
 // finish settles a decided task: as part of its arrival while that is open,
 // else alone.
 func (d *Dispatcher) finish(t *task) {
+	if t.out.asked {
+		d.conflict(t)
+		return
+	}
 	// What failed because of what it saw was not an attempt.
 	if !t.out.ok && t.call != nil && t.call.view.Stale() && t.conflicts < maxConflicts {
 		d.conflict(t)
@@ -39,6 +43,7 @@ func (d *Dispatcher) finish(t *task) {
 // conflict runs a task again; after two conflicts alone.
 func (d *Dispatcher) conflict(t *task) {
 	f := t.fn
+	t.letGo()
 	t.conflicts++
 	f.mu.Lock()
 	f.stats.Conflicts++
@@ -331,6 +336,7 @@ func (d *Dispatcher) committed(t *task) {
 // deliver hands publishes to the outbox, and what they start without a
 // promise to its functions.
 func (d *Dispatcher) deliver(t *task) {
+	t.moveActuators()
 	o := t.out // of a failure only what tells of it
 	for i := range o.effects.Publishes {
 		var plan *broker.Plan
@@ -381,6 +387,7 @@ func (d *Dispatcher) noteTicket(t *task, tk store.Ticket) {
 // rolledBack runs a task again whose commit failed.
 func (d *Dispatcher) rolledBack(t *task) {
 	t.unpart()
+	t.letGo()
 	blocked := t.out.blocked
 	*t.out = outcome{}
 	t.putCall()
@@ -416,6 +423,7 @@ func (f *fn) leaveFreeLocked(t *task) {
 func (d *Dispatcher) abandon(t *task, err error) {
 	t.unpart()
 	t.unstage()
+	t.letGo()
 	t.putCall()
 	t.fn.drop(t)
 	t.answerNow(err)

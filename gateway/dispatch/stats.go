@@ -1,6 +1,10 @@
 package dispatch
 
-import "github.com/headgate-io/headgate/function"
+import (
+	"time"
+
+	"github.com/headgate-io/headgate/function"
+)
 
 // FunctionStats are one function's counters since the start, and what it has
 // now.
@@ -12,6 +16,8 @@ type FunctionStats struct {
 	Invocations, Errors uint64
 	Outcomes            [function.Outcomes]uint64
 	ColdStarts          uint64
+	// Busy is the time inside the guest.
+	Busy time.Duration
 	// Retries counts attempts to come, DeadLetters events given up, Expired
 	// those of them whose age was over before their turn came.
 	Retries, DeadLetters, Expired uint64

@@ -15,6 +15,7 @@ import (
 	"github.com/headgate-io/headgate/mqtt/broker"
 	"github.com/headgate-io/headgate/sandbox/abi"
 	"github.com/headgate-io/headgate/sandbox/host"
+	"github.com/headgate-io/headgate/sensors/actuate"
 )
 
 // kind is what was promised about a task.
@@ -49,6 +50,8 @@ type task struct {
 	stored atomic.Bool
 
 	call *call
+	// lease is what its invocation has reserved; nil is nothing.
+	lease *actuate.Lease
 	// stage holds what its invocations have put; nil is nothing.
 	stage     Stage
 	version   *version
@@ -91,7 +94,9 @@ const (
 
 // outcome is what came of an attempt.
 type outcome struct {
-	ok      bool
+	ok bool
+	// asked is true where an actuator's answer changed: it has to be run again.
+	asked   bool
 	result  function.Result
 	effects function.Effects
 	// starts are what the effects start, or what a failure does.

@@ -17,6 +17,8 @@ type call struct {
 	host.Calls
 	view *store.View
 	task *task
+	// muted is true of a rehearsal, which moves nothing.
+	muted bool
 	// listener is nil for an invocation that nobody records.
 	listener Listener
 }
@@ -127,7 +129,7 @@ func (w *worker) run(t *task) {
 			c.listener = f.d.cfg.Recorder.Listener(f.name, v.Version)
 		}
 		c.Reset(v.Grant, host.Invocation{
-			Input: t.ev.Data, Meta: t, State: c.state(), Blobs: c.blobs(), Now: f.d.cfg.Now, Recorded: c.listener != nil,
+			Input: t.ev.Data, Meta: t, State: c.state(), Blobs: c.blobs(), Actuators: c.actuators(), Now: f.d.cfg.Now, Recorded: c.listener != nil,
 		})
 	} else {
 		c.view.Reset()
@@ -243,6 +245,13 @@ func (f *fn) decide(t *task) {
 		if err == nil {
 			err = f.route(t, c.Effects())
 		}
+		if err == nil {
+			var holds bool
+			if holds, err = t.reserve(); !holds {
+				o.asked = true
+				return
+			}
+		}
 		if err != nil {
 			o.result.Outcome, o.result.Error = function.Failed, err.Error()
 		}
@@ -261,6 +270,7 @@ func (f *fn) decide(t *task) {
 // decideFailure says what follows a failed attempt.
 func (f *fn) decideFailure(t *task) {
 	o := t.out
+	t.letGo()
 	o.ok, o.retryAt, o.giveUp = false, time.Time{}, ""
 	o.effects, o.starts = function.Effects{}, starts{}
 	if t.kind != durable {

@@ -103,10 +103,13 @@ func TestSecrets(t *testing.T) {
 
 func TestFunctions(t *testing.T) {
 	var broken map[string]error
+	absent := map[string][]string{}
 	is := func(f dispatch.FunctionStats) Probe {
-		return Functions(func() dispatch.Stats { return dispatch.Stats{Functions: []dispatch.FunctionStats{f}} }, func() map[string]error { return broken })
+		return Functions(func() dispatch.Stats { return dispatch.Stats{Functions: []dispatch.FunctionStats{f}} }, func() map[string]error { return broken }, func() map[string][]string { return absent })
 	}
 	expect(t, is(dispatch.FunctionStats{Name: "irrigate"}), OK, "1 deployed")
+	absent["irrigate"] = []string{"sensor soil-1", "actuator valve-1"}
+	expect(t, is(dispatch.FunctionStats{Name: "irrigate"}), Warn, "1 deployed", "irrigate (sensor soil-1, actuator valve-1)", "headgate.yaml")
 	expect(t, is(dispatch.FunctionStats{Name: "irrigate", Paused: true}), Fail, "irrigate", "describe")
 	broken = map[string]error{"alarm": errors.New("no memory")}
 	expect(t, is(dispatch.FunctionStats{Name: "irrigate"}), Fail, "alarm", "no memory", "deploy it anew")

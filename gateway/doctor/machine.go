@@ -110,7 +110,7 @@ func Secrets(lost func() (lost, all int, err error)) Probe {
 }
 
 // Functions says which of them are paused because they keep failing.
-func Functions(stats func() dispatch.Stats, broken func() map[string]error) Probe {
+func Functions(stats func() dispatch.Stats, broken func() map[string]error, absent func() map[string][]string) Probe {
 	return Probe{"functions", func(context.Context) Check {
 		if list := broken(); len(list) > 0 {
 			names := slices.Sorted(maps.Keys(list))
@@ -126,6 +126,14 @@ func Functions(stats func() dispatch.Stats, broken func() map[string]error) Prob
 		}
 		if len(paused) > 0 {
 			return fail("'headgate describe' and 'headgate logs' of the function show why", "paused because they keep failing: %s", strings.Join(paused, ", "))
+		}
+		if names := absent(); len(names) > 0 {
+			var each []string
+			for _, name := range slices.Sorted(maps.Keys(names)) {
+				each = append(each, name+" ("+strings.Join(names[name], ", ")+")")
+			}
+			return warn("name it under sensors: or actuators: in the gateway's configuration, or mend the function's headgate.yaml",
+				"%d deployed, none paused; what they name and this gateway does not have: %s", len(list), strings.Join(each, ", "))
 		}
 		return ok("%d deployed, none paused", len(list))
 	}}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"fmt"
 	"net"
 	"net/http"
 	"net/netip"
@@ -98,8 +99,8 @@ const (
 func New(cfg Config) (*Client, error) {
 	c := &Client{cfg: cfg.withDefaults()}
 	var err error
-	if c.extra, err = readCAs(cfg.CA); err != nil {
-		return nil, err
+	if c.extra, err = ReadCAs(cfg.CA); err != nil {
+		return nil, fmt.Errorf("fetch.ca: %w", err)
 	}
 	c.slots.init(c.cfg.MaxCalls, c.cfg.MaxCallsPerFunction)
 	c.stopped, c.cancel = context.WithCancelCause(context.Background())
@@ -108,7 +109,7 @@ func New(cfg Config) (*Client, error) {
 }
 
 func (c *Client) newTransport() (*http.Transport, error) {
-	roots, err := roots(c.extra)
+	roots, err := Roots(c.extra)
 	if err != nil {
 		return nil, err
 	}

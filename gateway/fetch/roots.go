@@ -9,9 +9,9 @@ import (
 	"golang.org/x/crypto/x509roots/fallback/bundle"
 )
 
-// roots are the CAs that the gateway carries, and extra. A board's own store
+// Roots are the CAs that the gateway carries, and extra. A board's own store
 // may be as old as its image, and is not asked.
-func roots(extra []*x509.Certificate) (*x509.CertPool, error) {
+func Roots(extra []*x509.Certificate) (*x509.CertPool, error) {
 	pool := x509.NewCertPool()
 	for root := range bundle.Roots() {
 		cert, err := x509.ParseCertificate(root.Certificate)
@@ -30,14 +30,14 @@ func roots(extra []*x509.Certificate) (*x509.CertPool, error) {
 	return pool, nil
 }
 
-// readCAs reads a PEM file; "" is none.
-func readCAs(file string) (all []*x509.Certificate, err error) {
+// ReadCAs reads the certificates of a PEM file; "" is none.
+func ReadCAs(file string) (all []*x509.Certificate, err error) {
 	if file == "" {
 		return nil, nil
 	}
 	raw, err := os.ReadFile(file)
 	if err != nil {
-		return nil, fmt.Errorf("fetch.ca: %w", err)
+		return nil, err
 	}
 	for block, rest := pem.Decode(raw); block != nil; block, rest = pem.Decode(rest) {
 		if block.Type != "CERTIFICATE" {
@@ -45,12 +45,12 @@ func readCAs(file string) (all []*x509.Certificate, err error) {
 		}
 		cert, err := x509.ParseCertificate(block.Bytes)
 		if err != nil {
-			return nil, fmt.Errorf("fetch.ca %s: %w", file, err)
+			return nil, fmt.Errorf("%s: %w", file, err)
 		}
 		all = append(all, cert)
 	}
 	if len(all) == 0 {
-		return nil, fmt.Errorf("fetch.ca: %s holds no certificate in PEM", file)
+		return nil, fmt.Errorf("%s holds no certificate in PEM", file)
 	}
 	return all, nil
 }

@@ -76,6 +76,9 @@ func (r *Report) judgeEffects(e *function.Effects) {
 	if want.Invoke != nil {
 		r.judgeInvokes(*want.Invoke, e.Invokes)
 	}
+	if want.Actuate != nil {
+		r.judgeActuations(*want.Actuate, e.Actuations)
+	}
 }
 
 func (r *Report) judgePublishes(want []Publish, got []function.Publish) {

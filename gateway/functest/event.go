@@ -1,17 +1,19 @@
 package functest
 
 import (
+	"encoding/json"
 	"fmt"
 	"strings"
 
 	"github.com/headgate-io/headgate/event"
 	"github.com/headgate-io/headgate/function"
 	"github.com/headgate-io/headgate/gateway/trigger"
+	"github.com/headgate-io/headgate/sensors"
 )
 
 // kinds is how many kinds of events it says to be.
 func (e *Event) kinds() (n int) {
-	for _, s := range [...]string{e.Topic, e.HTTP, e.Queue, e.State, e.File, e.Timer, e.Lifecycle, e.Failure} {
+	for _, s := range [...]string{e.Topic, e.HTTP, e.Queue, e.State, e.File, e.Sensor, e.Timer, e.Lifecycle, e.Failure, e.Actuator} {
 		if s != "" {
 			n++
 		}
@@ -38,12 +40,17 @@ func (e *Event) event(spec *function.Spec) *event.Event {
 		if e.Change == function.ObjectDeleted {
 			ev.Type = event.TypeObjectDeleted
 		}
+	case e.Sensor != "":
+		ev.Type, ev.Source, ev.Subject, ev.DataContentType = event.TypeSensor, "/sensors/"+e.Sensor, e.Sensor, "application/json"
 	case e.Timer != "":
 		ev.Type, ev.Subject = event.TypeTimer, e.timer(spec)
 	case e.Lifecycle != "":
 		ev.Type, ev.Subject = event.TypeLifecycle+e.Lifecycle, e.client()
 	case e.Failure != "":
 		ev.Type, ev.Subject = event.TypeFailed, e.Failure
+	case e.Actuator != "":
+		name, happens, _ := strings.Cut(e.Actuator, "/")
+		ev.Type, ev.Subject, ev.DataContentType = event.TypeActuator+happens, name, "application/json"
 	case e.Invoke:
 		ev.Type, ev.Subject = event.TypeInvoke, spec.Name
 	}
@@ -73,6 +80,13 @@ func (e *Event) message(spec *function.Spec, data []byte) (*trigger.Message, err
 		m.Kind, m.Topic = trigger.State, trigger.StateSubject(e.key(spec))
 	case e.File != "":
 		m.Kind, m.Topic = trigger.File, e.File
+	case e.Sensor != "":
+		m.Kind, m.Topic, m.QoS = trigger.Sensor, e.Sensor, 0
+		var r sensors.Reading
+		if err := json.Unmarshal(data, &r); err != nil {
+			return nil, fmt.Errorf("event.data: %w: leave it out, and give sensors: {%s: 20 %%}", err, e.Sensor)
+		}
+		m.Reading = &r
 	case e.Timer != "":
 		m.Kind, m.Topic = trigger.Timer, e.timer(spec)
 		if m.Topic == "" {
@@ -80,6 +94,8 @@ func (e *Event) message(spec *function.Spec, data []byte) (*trigger.Message, err
 		}
 	case e.Lifecycle != "":
 		m.Kind, m.Topic, m.QoS = trigger.Lifecycle, e.Lifecycle, 0
+	case e.Actuator != "":
+		m.Kind, m.Topic = trigger.Actuator, e.Actuator
 	default:
 		m.Kind, m.Topic = trigger.Failure, e.Failure
 	}

@@ -39,6 +39,8 @@ type Case struct {
 	Secrets map[string]string `yaml:"secrets"`
 	// Config overrides the manifest's, key by key.
 	Config map[string]any `yaml:"config"`
+	// Sensors are the readings of sensors, by name.
+	Sensors map[string]*Sensor `yaml:"sensors"`
 	// Fetch are the requests that it sends, in order, with their answers.
 	Fetch  []Fetch `yaml:"fetch"`
 	Expect Expect  `yaml:"expect"`
@@ -53,14 +55,18 @@ type Case struct {
 type Event struct {
 	Topic string `yaml:"topic"`
 	// Queue is the queue that a message comes from, State the key that has
-	// changed (of another function's state as function:key), Timer the calendar
+	// changed (of another function's state as function:key), Sensor one that is
+	// read, whose reading is that of the test's sensors, Timer the calendar
 	// or interval of the trigger that fires, Lifecycle what happens, Failure the
 	// function that failed.
 	Queue     string `yaml:"queue"`
 	State     string `yaml:"state"`
+	Sensor    string `yaml:"sensor"`
 	Timer     string `yaml:"timer"`
 	Lifecycle string `yaml:"lifecycle"`
 	Failure   string `yaml:"failure"`
+	// Actuator is what happens to one, as valve-1/off.
+	Actuator string `yaml:"actuator"`
 	// File is an object, as bucket/key, that was put; with Change deleted one that
 	// is gone. Its data is that of the object among Objects.
 	File   string `yaml:"file"`
@@ -89,6 +95,8 @@ type Expect struct {
 	// function started.
 	Enqueue *[]Enqueue `yaml:"enqueue"`
 	Invoke  *[]Invoke  `yaml:"invoke"`
+	// Actuate lists all that is asked of actuators, in order.
+	Actuate *[]Actuate `yaml:"actuate"`
 	// Objects are all those that are put, by bucket/key; null is one that is
 	// deleted.
 	Objects *map[string]*Object `yaml:"objects"`
@@ -130,6 +138,14 @@ type Invoke struct {
 	Text     *string `yaml:"text"`
 }
 
+// Actuate is what the function must ask of an actuator.
+type Actuate struct {
+	Actuator string `yaml:"actuator"`
+	// Value is on, off or a fraction; Lease is looked at where it is given.
+	Value any                `yaml:"value"`
+	Lease *function.Duration `yaml:"lease"`
+}
+
 // Read reads and checks the recorded events at path, for the functions of m.
 func Read(path string, m *function.Manifest) (*File, error) {
 	src, err := os.ReadFile(path)
@@ -145,7 +161,7 @@ func Read(path string, m *function.Manifest) (*File, error) {
 	}
 	var faults []error
 	for i := range f.Tests {
-		if err := errors.Join(f.check(i, m), f.loadObjects(i, filepath.Dir(path))); err != nil {
+		if err := errors.Join(f.check(i, m), f.checkSensors(i), f.loadObjects(i, filepath.Dir(path))); err != nil {
 			faults = append(faults, err)
 		}
 	}
@@ -179,9 +195,9 @@ func (f *File) check(i int, m *function.Manifest) error {
 	}
 	switch {
 	case c.Event.kinds() == 0:
-		return f.fault("name the topic that the message comes on; or a request (http: GET /fields/3), queue, state, file, timer, lifecycle, failure, or invoke: true", "tests", i, "event", "topic")
+		return f.fault("name the topic that the message comes on; or a request (http: GET /fields/3), queue, state, file, sensor, timer, lifecycle, failure, or invoke: true", "tests", i, "event", "topic")
 	case c.Event.kinds() > 1:
-		return f.fault("is of several kinds: name one of topic, http, queue, state, file, timer, lifecycle, failure and invoke", "tests", i, "event")
+		return f.fault("is of several kinds: name one of topic, http, queue, state, file, sensor, timer, lifecycle, failure and invoke", "tests", i, "event")
 	case c.Event.Topic == "" && (c.Event.QoS != nil || c.Event.Properties != nil):
 		return f.fault("qos and properties are a message's: name its topic, or leave them out", "tests", i, "event")
 	case c.Event.HTTP == "" && c.Event.Headers != nil:

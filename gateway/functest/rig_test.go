@@ -6,12 +6,13 @@ import (
 	"testing"
 
 	"github.com/headgate-io/headgate/gateway/functest"
+	"github.com/headgate-io/headgate/internal/testcache"
 	"github.com/headgate-io/headgate/sandbox"
 )
 
 func openEngine(t *testing.T) *sandbox.Engine {
 	t.Helper()
-	engine, err := sandbox.New(t.Context(), sandbox.Config{CacheDir: t.TempDir()})
+	engine, err := sandbox.New(t.Context(), sandbox.Config{CacheDir: testcache.Dir(t)})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -83,6 +83,11 @@ func match(spec *function.Spec, c *Case) (*trigger.Explanation, []byte, error) {
 	if err == nil && c.Event.File != "" && data == nil {
 		data, err = c.objectData()
 	}
+	if err == nil && c.Event.Sensor != "" && data == nil {
+		if data, _, err = testSensors(c.Sensors).Sensor(c.Event.Sensor); data == nil && err == nil {
+			err = fmt.Errorf("give the reading of %s under sensors", c.Event.Sensor)
+		}
+	}
 	if err != nil {
 		return nil, nil, fmt.Errorf("%s: event.data: %w", c.Name, err)
 	}
@@ -150,7 +155,7 @@ func invocation(spec *function.Spec, c *Case, x *trigger.Explanation, data []byt
 	if ev.DataContentType != "" {
 		m[abi.MetaContentType] = ev.DataContentType
 	}
-	return host.Invocation{Input: data, Meta: m, State: st}
+	return host.Invocation{Input: data, Meta: m, State: st, Actuators: willing{}}
 }
 
 // meta answers what a guest asks about its event.
@@ -175,7 +180,7 @@ func (s testSecrets) Secret(name string) ([]byte, bool, error) {
 
 func invoke(ctx context.Context, engine *sandbox.Engine, spec *function.Spec, files map[string][]byte, in host.Invocation, secrets map[string]string, r *Report) (*host.Calls, error) {
 	f := &fetcher{r: r, left: r.Case.Fetch}
-	calls, result, err := once.Run(ctx, engine, spec, files, once.Outside{Secrets: testSecrets(secrets), Fetcher: f}, in)
+	calls, result, err := once.Run(ctx, engine, spec, files, once.Outside{Secrets: testSecrets(secrets), Fetcher: f, Sensors: testSensors(r.Case.Sensors)}, in)
 	if calls == nil {
 		return nil, err
 	}

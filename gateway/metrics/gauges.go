@@ -16,25 +16,10 @@ type FunctionState struct {
 	Pauses, Retries, DeadLetters, Expired, FailuresUnheard, VolatileDropped uint64
 }
 
-// functionGauges makes metrics of FunctionStates, with the function as label.
-type functionGauges struct {
-	read   func() []FunctionState
-	series []functionSeries
-}
-
-type functionSeries struct {
-	desc  *prometheus.Desc
-	kind  prometheus.ValueType
-	value func(*FunctionState) float64
-}
-
 // FunctionStates collects what read returns as headgate_function_….
 func FunctionStates(read func() []FunctionState) prometheus.Collector {
-	c := &functionGauges{read: read}
-	add := func(name, help string, kind prometheus.ValueType, value func(*FunctionState) float64) {
-		desc := prometheus.NewDesc("headgate_function_"+name, help, []string{"function"}, nil)
-		c.series = append(c.series, functionSeries{desc, kind, value})
-	}
+	c := newLabelled("function", read, func(f *FunctionState) string { return f.Name })
+	add := c.add
 	add("breaker_open", "1 while paused because it keeps failing, 0.5 while a trial decides.", prometheus.GaugeValue,
 		func(f *FunctionState) float64 { return f.BreakerOpen })
 	add("failures_in_a_row", "Failures since the last success.", prometheus.GaugeValue,
@@ -56,21 +41,4 @@ func FunctionStates(read func() []FunctionState) prometheus.Collector {
 	add("volatile_dropped_total", "Volatile events dropped.", prometheus.CounterValue,
 		func(f *FunctionState) float64 { return float64(f.VolatileDropped) })
 	return c
-}
-
-// Describe sends the descriptions.
-func (c *functionGauges) Describe(ch chan<- *prometheus.Desc) {
-	for _, s := range c.series {
-		ch <- s.desc
-	}
-}
-
-// Collect sends the values now.
-func (c *functionGauges) Collect(ch chan<- prometheus.Metric) {
-	states := c.read()
-	for i := range states {
-		for _, s := range c.series {
-			ch <- prometheus.MustNewConstMetric(s.desc, s.kind, s.value(&states[i]), states[i].Name)
-		}
-	}
 }

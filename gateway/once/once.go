@@ -17,6 +17,7 @@ import (
 type Outside struct {
 	Secrets host.Secrets
 	Fetcher host.Fetcher
+	Sensors host.Sensors
 }
 
 // Run compiles the function and runs it in a fresh instance. The result's
@@ -37,7 +38,7 @@ func Run(ctx context.Context, engine *sandbox.Engine, spec *function.Spec, files
 	}
 	pool := engine.NewPool(module, sandbox.PoolConfig{Concurrency: 1})
 	calls := new(host.Calls)
-	calls.Reset(g.WithSecrets(spec.Secrets, out.Secrets).WithFetcher(out.Fetcher), in)
+	calls.Reset(g.WithSecrets(spec.Secrets, out.Secrets).WithFetcher(out.Fetcher).WithSensors(out.Sensors), in)
 	r = pool.Invoke(ctx, calls)
 	return calls, r, errors.Join(pool.Close(ctx), module.Close(ctx))
 }

@@ -32,6 +32,7 @@ func Compare(recorded, replayed *Outcome, sameCode bool) []Difference {
 	list(&d, "enqueue", recorded.Enqueues, replayed.Enqueues)
 	list(&d, "invoke", recorded.Invokes, replayed.Invokes)
 	list(&d, "object", recorded.Objects, replayed.Objects)
+	list(&d, "actuate", recorded.Actuations, replayed.Actuations)
 	list(&d, "metric", recorded.Metrics, replayed.Metrics)
 	list(&d, "log", recorded.Logs, replayed.Logs)
 	return d

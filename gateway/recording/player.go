@@ -7,6 +7,7 @@ import (
 	"crypto/sha256"
 	"encoding/base32"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -24,6 +25,8 @@ type Player struct {
 	params    map[string]string
 	secrets   map[string]string
 	remaining []int64
+	// actuated counts the answers about actuators that were given.
+	actuated int
 	// asked is what the recording has no answer to.
 	asked []string
 	// put is what the replayed code has put, by digest.
@@ -36,6 +39,9 @@ var (
 	_ host.Secrets = (*Player)(nil)
 	_ host.Fetcher = (*Player)(nil)
 	_ host.Blobs   = (*Player)(nil)
+	_ host.Sensors = (*Player)(nil)
+
+	_ host.Actuators = (*Player)(nil)
 )
 
 // Play prepares a replay. secrets are the values of secrets that the function
@@ -59,7 +65,7 @@ func (p *Player) Invocation() host.Invocation {
 		sum := sha256.Sum256([]byte(p.rec.ID))
 		seed = sum[:]
 	}
-	return host.Invocation{Input: p.rec.Data, Meta: p, State: p, Blobs: p, Now: p.now, Random: bytes.NewReader(seed), Remaining: p.left}
+	return host.Invocation{Input: p.rec.Data, Meta: p, State: p, Blobs: p, Actuators: p, Now: p.now, Random: bytes.NewReader(seed), Remaining: p.left}
 }
 
 // left answers how many milliseconds are left: the last answer stays.
@@ -155,6 +161,37 @@ func (p *Player) Fetch(_ context.Context, f *host.Fetch) (host.FetchResult, erro
 	}
 	answer, err := abi.ParseFetchAnswer(a.Answer)
 	return host.FetchResult{Answer: answer}, err
+}
+
+// Actuate implements host.Actuators: the answers come in the order in which the
+// recorded code asked.
+func (p *Player) Actuate(_ []function.Actuation, a function.Actuation) (granted, until time.Duration, err error) {
+	if p.actuated >= len(p.rec.Answers.Actuators) || p.rec.Answers.Actuators[p.actuated].Actuator != a.Actuator {
+		return 0, 0, p.unanswered("what actuator %s may", a.Actuator)
+	}
+	answer := &p.rec.Answers.Actuators[p.actuated]
+	p.actuated++
+	switch {
+	case answer.Errno == int32(abi.NotFound):
+		return 0, 0, host.UnknownActuator(a.Actuator)
+	case answer.Errno != 0:
+		return 0, 0, errors.New(answer.Reason)
+	}
+	return answer.Granted, answer.Granted, nil
+}
+
+// Sensor implements host.Sensors.
+func (p *Player) Sensor(name string) ([]byte, bool, error) {
+	reading, ok := p.rec.Answers.Sensors[name]
+	if !ok {
+		return nil, false, p.unanswered("the reading of sensor %s", name)
+	}
+	// A recording is indented for people; the guest heard one line.
+	var line bytes.Buffer
+	if err := json.Compact(&line, reading); err != nil {
+		return nil, false, err
+	}
+	return line.Bytes(), line.String() != "null", nil
 }
 
 // sameRequest compares what requests say: the recorded one is as the guest wrote

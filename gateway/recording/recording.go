@@ -77,6 +77,20 @@ type Answers struct {
 	// host.MaxHeardBlobs goes. What a bucket has under a key is in State and
 	// Lists.
 	Blobs []BlobAnswer `json:"blobs,omitempty"`
+	// Sensors are the readings of the sensors that were read, null for one that
+	// there was not.
+	Sensors map[string]json.RawMessage `json:"sensors,omitempty"`
+	// Actuators are the answers to actuate, in order.
+	Actuators []ActuatorAnswer `json:"actuators,omitempty"`
+}
+
+// ActuatorAnswer is the answer to one actuate.
+type ActuatorAnswer struct {
+	Actuator string        `json:"actuator"`
+	Granted  time.Duration `json:"granted_ns,omitempty"`
+	// Errno and Reason are why nothing was.
+	Errno  int32  `json:"errno,omitempty"`
+	Reason string `json:"reason,omitempty"`
 }
 
 // StateAnswer is the answer to one kv_get.
@@ -131,6 +145,7 @@ type Outcome struct {
 	Enqueues   []Enqueue         `json:"enqueues,omitempty"`
 	Invokes    []Invoke          `json:"invokes,omitempty"`
 	Objects    []Object          `json:"objects,omitempty"`
+	Actuations []Actuation       `json:"actuations,omitempty"`
 	Metrics    []Metric          `json:"metrics,omitempty"`
 	Logs       []LogLine         `json:"logs,omitempty"`
 }
@@ -165,6 +180,14 @@ type Enqueue struct {
 type Invoke struct {
 	Function string `json:"function"`
 	Payload  Bytes  `json:"payload"`
+}
+
+// Actuation is what was asked of an actuator. What was granted is among the
+// Answers.
+type Actuation struct {
+	Actuator string        `json:"actuator"`
+	Value    float64       `json:"value"`
+	Lease    time.Duration `json:"lease_ns,omitempty"`
 }
 
 // Object is an object that was put or deleted.

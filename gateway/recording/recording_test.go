@@ -17,6 +17,7 @@ import (
 	"github.com/headgate-io/headgate/function"
 	"github.com/headgate-io/headgate/gateway/once"
 	"github.com/headgate-io/headgate/gateway/recording"
+	"github.com/headgate-io/headgate/internal/testcache"
 	"github.com/headgate-io/headgate/sandbox"
 	"github.com/headgate-io/headgate/sandbox/abi"
 	"github.com/headgate-io/headgate/sandbox/host"
@@ -96,11 +97,14 @@ var engine *sandbox.Engine
 
 func TestMain(m *testing.M) {
 	ctx := context.Background()
-	var err error
-	if engine, err = sandbox.New(ctx, sandbox.Config{}); err != nil {
+	cache, err := testcache.Folder()
+	if err != nil {
 		panic(err)
 	}
-	code := m.Run()
+	if engine, err = sandbox.New(ctx, sandbox.Config{CacheDir: cache}); err != nil {
+		panic(err)
+	}
+	code := testcache.Run(m)
 	if err := engine.Close(ctx); err != nil {
 		panic(err)
 	}

@@ -25,7 +25,7 @@ func (r *Recording) Run(ctx context.Context, engine *sandbox.Engine, spec functi
 		return nil, err
 	}
 	spec.Limits = spec.Limits.WithDefaults()
-	calls, result, err := once.Run(ctx, engine, &spec, files, once.Outside{Secrets: p, Fetcher: p}, p.Invocation())
+	calls, result, err := once.Run(ctx, engine, &spec, files, once.Outside{Secrets: p, Fetcher: p, Sensors: p}, p.Invocation())
 	if calls == nil {
 		return nil, err
 	}

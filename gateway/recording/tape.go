@@ -3,6 +3,7 @@ package recording
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"slices"
 
 	"github.com/headgate-io/headgate/event"
@@ -84,6 +85,18 @@ func (t *Tape) Cut(spec *function.Spec, ev *event.Event, meta host.Meta, calls *
 	for _, b := range heard.Blobs {
 		rec.Answers.Blobs = append(rec.Answers.Blobs, BlobAnswer{Digest: b.Digest, Offset: b.Offset, Data: clean(calls, b.Data), Cut: b.Data == nil})
 	}
+	for _, s := range heard.Sensors {
+		if rec.Answers.Sensors == nil {
+			rec.Answers.Sensors = map[string]json.RawMessage{}
+		}
+		rec.Answers.Sensors[s.Name] = json.RawMessage("null")
+		if len(s.Reading) > 0 {
+			rec.Answers.Sensors[s.Name] = bytes.Clone(s.Reading)
+		}
+	}
+	for _, a := range heard.Actuations {
+		rec.Answers.Actuators = append(rec.Answers.Actuators, ActuatorAnswer{Actuator: a.Actuator, Granted: a.Granted, Errno: int32(a.Errno), Reason: a.Reason})
+	}
 	bare := *ev
 	bare.Data = nil
 	rec.Event = &bare
@@ -141,6 +154,9 @@ func outcomeOf(calls *host.Calls, r *function.Result) Outcome {
 	}
 	for _, c := range e.Objects {
 		o.Objects = append(o.Objects, Object{c.Bucket, c.Key, c.Delete, c.Object.Digest, c.Object.Size, c.Object.Type})
+	}
+	for _, a := range e.Actuations {
+		o.Actuations = append(o.Actuations, Actuation{a.Actuator, a.Value, a.Lease})
 	}
 	for _, m := range calls.Metrics() {
 		o.Metrics = append(o.Metrics, Metric{m.Name, m.Value})

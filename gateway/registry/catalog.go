@@ -45,7 +45,7 @@ func (r *Registry) Describe(ctx context.Context, name string) (api.FunctionDetai
 	if err != nil {
 		return api.FunctionDetail{}, err
 	}
-	out := api.FunctionDetail{Function: r.summary(d, dead[name]), Spec: d.spec, Author: d.version.Author, Digest: d.version.Digest}
+	out := api.FunctionDetail{Function: r.summary(d, dead[name]), Spec: d.spec, Configured: d.configured(), Author: d.version.Author, Digest: d.version.Digest}
 	next := r.deps.Timers.Next(name)
 	for i := range d.spec.Triggers {
 		t := &d.spec.Triggers[i]
@@ -102,6 +102,16 @@ func (r *Registry) counters(d *deployment, deadLetters int64) api.Counters {
 		}
 	}
 	return c
+}
+
+// Live is the version of a function that triggers start; false where there is
+// none that runs.
+func (r *Registry) Live(name string) (recording.Subject, bool) {
+	d, err := r.get(name)
+	if err != nil || d.broken != nil {
+		return recording.Subject{}, false
+	}
+	return recording.Subject{Spec: d.spec, Version: d.version.Number, Digest: d.version.Digest}, true
 }
 
 // Subject is a version of a function that runs, as a recording names it; false

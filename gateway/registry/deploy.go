@@ -26,10 +26,53 @@ func (r *Registry) Deploy(ctx context.Context, raw []byte, o api.DeployOptions) 
 	if err != nil {
 		return api.Deployed{}, admin.Refusal(err)
 	}
+	if r.deps.Direct != nil {
+		if err := r.deps.Direct(); err != nil {
+			return api.Deployed{}, admin.Refusal(err)
+		}
+	}
 	pinned, err := r.checkAuthor(ctx, b.Author)
 	if err != nil {
 		return api.Deployed{}, err
 	}
+	return r.deploy(ctx, raw, b, o, pinned)
+}
+
+// Install is Deploy for a bundle that the owner of the fleet has signed for: no
+// author is asked for or pinned.
+func (r *Registry) Install(ctx context.Context, raw []byte, o api.DeployOptions) (api.Deployed, error) {
+	r.change.Lock()
+	defer r.change.Unlock()
+	b, err := bundle.Open(raw)
+	if err != nil {
+		return api.Deployed{}, admin.Refusal(err)
+	}
+	return r.deploy(ctx, raw, b, o, true)
+}
+
+// Check reports why a bundle would not be taken, and keeps nothing of it.
+func (r *Registry) Check(ctx context.Context, raw []byte) error {
+	r.change.Lock()
+	defer r.change.Unlock()
+	b, err := bundle.Open(raw)
+	if err != nil {
+		return admin.Refusal(err)
+	}
+	if err := r.checkBuckets(&b.Spec); err != nil {
+		return admin.Refusal(err)
+	}
+	d, err := r.compile(ctx, b, store.Version{Function: b.Spec.Name, Digest: b.Digest})
+	if err != nil {
+		return err
+	}
+	defer giveBack()
+	r.retire(d)
+	return nil
+}
+
+// deploy takes a bundle whose author may; pinned says that it is not to be
+// remembered as such.
+func (r *Registry) deploy(ctx context.Context, raw []byte, b *bundle.Bundle, o api.DeployOptions, pinned bool) (api.Deployed, error) {
 	if d, err := r.get(b.Spec.Name); err == nil && d.version.Digest == b.Digest && d.broken == nil {
 		return r.deployed(d, false), r.setTimers(ctx, d)
 	}

@@ -2,6 +2,7 @@ package registry
 
 import (
 	"context"
+	"errors"
 	"runtime"
 	"slices"
 
@@ -96,6 +97,11 @@ func (r *Registry) load(ctx context.Context, a store.Alias) (*deployment, error)
 		return nil, err
 	}
 	d, err := r.compile(ctx, b, v)
+	if errors.Is(err, errMisfit) {
+		// It fitted when it was laid: better the function's own than none.
+		r.deps.Logger.Error("function runs with its own configuration", "function", a.Function, "error", err)
+		d, err = r.compileSpec(ctx, b.Spec, b.Files, v)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -111,6 +117,9 @@ func (r *Registry) leaveBroken(ctx context.Context, a store.Alias, cause error) 
 	d.spec.Name = a.Function
 	if v, b, err := r.stored(ctx, a.Function, a.Version); err == nil {
 		d.version, d.spec = v, b.Spec
+		if spec, err := lay(b.Spec, r.overlayOf(a.Function)); err == nil {
+			d.spec = spec
+		}
 		d.spec.Limits, d.spec.Retry = d.spec.Limits.WithDefaults(), d.spec.Retry.WithDefaults()
 		if err := r.deps.Triggers.Set(triggerFunction(&d.spec, v.Number)); err != nil {
 			r.deps.Logger.Error("its triggers do not count", "function", a.Function, "error", err)

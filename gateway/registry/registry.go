@@ -16,7 +16,6 @@ import (
 	"github.com/headgate-io/headgate/gateway/admin"
 	"github.com/headgate-io/headgate/gateway/admin/api"
 	"github.com/headgate-io/headgate/gateway/dispatch"
-	"github.com/headgate-io/headgate/gateway/grant"
 	"github.com/headgate-io/headgate/gateway/store"
 	"github.com/headgate-io/headgate/gateway/timer"
 	"github.com/headgate-io/headgate/gateway/trigger"
@@ -40,11 +39,19 @@ type Deps struct {
 	Secrets func(function string) host.Secrets
 	// Fetcher sends the functions' HTTP requests; nil sends none.
 	Fetcher host.Fetcher
+	// Sensors answers what functions ask of sensors; nil has none.
+	Sensors host.Sensors
 	// Routes hears which HTTP routes functions have, and refuses those that
 	// cannot be told from others'; nil has none.
 	Routes Routes
+	// Equipment lists the names of the gateway's sensors and actuators; nil has
+	// whatever a function names.
+	Equipment func() (sensors, actuators []string)
 	// Buckets reports which buckets there are; nil has all.
 	Buckets func(name string) bool
+	// Direct reports why a bundle that an author hands over is not taken, where
+	// the owner of a fleet decides; nil takes those of the pinned author.
+	Direct func() error
 	// Log receives what a function logs while its clean state is made.
 	Log func(function string, version int, line function.LogLine)
 	// Activated is called after a version went live, Removed after a function
@@ -85,6 +92,8 @@ type Registry struct {
 	// others are the versions beside the live one that an alias points to.
 	others  map[string]map[int]*deployment
 	aliases map[string][]store.Alias
+	// overlays are JSON objects that are laid over the functions' own config.
+	overlays map[string][]byte
 }
 
 // deployment is a live version.
@@ -99,6 +108,8 @@ type deployment struct {
 	broken error
 	// timers are those that its triggers ask for.
 	timers []store.Timer
+	// overlay is the configuration that is laid over the manifest's.
+	overlay []byte
 	// function is what the dispatcher runs. ran is true once it has it: then it
 	// says when the version has ended.
 	function dispatch.Function
@@ -107,7 +118,7 @@ type deployment struct {
 
 // New makes an empty registry; Load fills it.
 func New(deps Deps) *Registry {
-	return &Registry{deps: deps, live: map[string]*deployment{}, others: map[string]map[int]*deployment{}, aliases: map[string][]store.Alias{}}
+	return &Registry{deps: deps, live: map[string]*deployment{}, others: map[string]map[int]*deployment{}, aliases: map[string][]store.Alias{}, overlays: map[string][]byte{}}
 }
 
 // Broken are the functions that do not run, with why.
@@ -150,39 +161,47 @@ func (r *Registry) stored(ctx context.Context, name string, number int) (store.V
 	return store.Version{}, nil, fmt.Errorf("%s@%d: %w; 'headgate describe %s' shows its versions", name, number, store.ErrNotFound, name)
 }
 
-// compile makes a bundle ready to run without making it live.
+// compile makes a bundle ready to run, with the configuration that is laid over
+// its own, without making it live.
 func (r *Registry) compile(ctx context.Context, b *bundle.Bundle, v store.Version) (*deployment, error) {
-	spec := b.Spec
-	spec.Limits, spec.Retry = spec.Limits.WithDefaults(), spec.Retry.WithDefaults()
-	timers, err := timer.Of(&spec)
-	g, faults := grant.New(&spec)
-	err = errors.Join(spec.Validate(), trigger.Check(triggerFunction(&spec, v.Number)), err, faults)
+	overlay := r.overlayOf(b.Spec.Name)
+	spec, err := lay(b.Spec, overlay)
+	if err != nil {
+		return nil, admin.Refusal(err)
+	}
+	d, err := r.compileSpec(ctx, spec, b.Files, v)
+	if err == nil {
+		d.overlay = overlay
+	}
+	return d, err
+}
+
+func (r *Registry) compileSpec(ctx context.Context, spec function.Spec, files map[string][]byte, v store.Version) (*deployment, error) {
+	p, err := prepare(spec)
 	if err == nil && r.deps.Routes != nil {
-		err = r.deps.Routes.Check(&spec)
+		err = r.deps.Routes.Check(&p.spec)
 	}
 	if err != nil {
 		return nil, admin.Refusal(err)
 	}
+	name, g := p.spec.Name, p.grant
 	if r.deps.Secrets != nil {
-		g = g.WithSecrets(spec.Secrets, r.deps.Secrets(spec.Name))
+		g = g.WithSecrets(p.spec.Secrets, r.deps.Secrets(name))
 	}
 	if r.deps.Fetcher != nil {
 		g = g.WithFetcher(r.deps.Fetcher)
 	}
-	config, err := spec.ConfigJSON()
+	if r.deps.Sensors != nil {
+		g = g.WithSensors(r.deps.Sensors)
+	}
+	module, err := p.compile(ctx, r.deps.Engine, files, func(l function.LogLine) { r.deps.Log(name, v.Number, l) })
 	if err != nil {
 		return nil, admin.Refusal(err)
 	}
-	setup := sandbox.Setup{Config: config, Log: func(l function.LogLine) { r.deps.Log(spec.Name, v.Number, l) }}
-	code := sandbox.Code{Name: spec.Name, Main: spec.Main, Files: b.Files, Export: spec.Export}
-	module, err := r.deps.Engine.Compile(ctx, code, spec.Limits, setup)
-	if err != nil {
-		return nil, admin.Refusal(err)
-	}
-	d := &deployment{spec: spec, version: v, deployed: v.Created, timers: timers, module: module, pool: r.deps.Engine.NewPool(module, sandbox.PoolConfig{})}
+	d := &deployment{spec: p.spec, version: v, deployed: v.Created, timers: p.timers, module: module, pool: r.deps.Engine.NewPool(module, sandbox.PoolConfig{})}
 	d.function = dispatch.Function{
-		Name: spec.Name, Version: v.Number, Pool: d.pool, Grant: g,
-		Limits: spec.Limits, Retry: spec.Retry, OnFailure: spec.OnFailure, Retire: func() { r.retire(d) },
+		Name: name, Version: v.Number, Pool: d.pool, Grant: g,
+		Limits: p.spec.Limits, Retry: p.spec.Retry, OnFailure: p.spec.OnFailure, Retire: func() { r.retire(d) },
 	}
 	return d, nil
 }
@@ -267,7 +286,7 @@ func (r *Registry) get(name string) (*deployment, error) {
 func (r *Registry) deployed(d *deployment, changed bool) api.Deployed {
 	return api.Deployed{
 		Name: d.spec.Name, Version: d.version.Number, Digest: d.version.Digest, Author: d.version.Author,
-		Changed: changed, Triggers: triggerNames(&d.spec), MissingSecrets: r.missingSecrets(&d.spec),
+		Changed: changed, Triggers: triggerNames(&d.spec), MissingSecrets: r.missingSecrets(&d.spec), Absent: r.absent(&d.spec),
 	}
 }
 

@@ -194,6 +194,14 @@ func (v *Vault) useKeys(keys *keyring) (*keyring, error) {
 	return keys, nil
 }
 
+// Has reports whether there is a secret that can be opened.
+func (v *Vault) Has(fn, name string) bool {
+	v.mu.RLock()
+	defer v.mu.RUnlock()
+	s, ok := v.sealed[address{fn, name}]
+	return ok && v.keys.find(s.KeyID) != nil
+}
+
 // Remove deletes a secret, or returns store.ErrNotFound.
 func (v *Vault) Remove(ctx context.Context, fn, name string) error {
 	v.change.Lock()

@@ -12,7 +12,9 @@ import (
 // writer.
 func (s *Store) commitLoop() {
 	defer close(s.settled)
+	defer s.cfg.Work.End()
 	for s.waitWork() {
+		s.cfg.Work.Begin()
 		if err := s.compact(); err != nil {
 			s.recover(nil, err)
 			continue
@@ -47,6 +49,7 @@ func (s *Store) waitWork() bool {
 		if s.pending == nil && s.closed {
 			return false
 		}
+		s.cfg.Work.End()
 		s.work.Wait()
 	}
 	return true
@@ -273,6 +276,7 @@ func (s *Store) mended() {
 
 // pause waits before the n-th try, longer each time.
 func (s *Store) pause(n int) {
+	s.cfg.Work.Begin()
 	if n < 2 {
 		return
 	}

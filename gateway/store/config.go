@@ -1,6 +1,7 @@
 package store
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -17,6 +18,17 @@ const (
 	// still be killed without losing a commit.
 	Relaxed Durability = "relaxed"
 )
+
+// Work is told when a loop works. Its methods are called from that loop.
+type Work interface {
+	Begin()
+	End()
+}
+
+type nobody struct{}
+
+func (nobody) Begin() {}
+func (nobody) End()   {}
 
 // Config configures a Store. Zero fields take the defaults named beside them.
 type Config struct {
@@ -54,6 +66,15 @@ type Config struct {
 	MaxBundleBytes int64
 	// MaxUsageRows bounds the rollups (200 000): the oldest go, counted.
 	MaxUsageRows int64
+	// Gateway is the id that a controller gave; empty is the one that the database
+	// knows, and where it knows none nothing is kept for a controller. MaxOutboxBytes bounds the batches of usage that
+	// wait for it (64 MiB): from half of it on usage is counted by the hour, from
+	// three quarters on by the day, so that nothing is lost.
+	Gateway        string
+	MaxOutboxBytes int64
+	// UsageGrain is how many minutes share a row that is kept for a controller
+	// (1), while the outbox has room.
+	UsageGrain int64
 	// DedupeWindow is how many CloudEvents ids are remembered (8192).
 	DedupeWindow int
 	// SweepEvery is how often expired keys are deleted (30 s).
@@ -77,6 +98,9 @@ type Config struct {
 	Now    func() time.Time
 	Steady func() time.Time
 	Wall   func(steady time.Time) time.Time
+	// Work is told when the committer begins a commit, or another try of one,
+	// and when it has nothing to do; nil is nobody.
+	Work Work
 	// Inject, where set, is called before each step of a commit; what it
 	// returns is taken for an error of the disk. For tests.
 	Inject func(Step) error
@@ -105,12 +129,15 @@ func (c Config) withDefaults() (Config, error) {
 	if c.Path == "" {
 		return c, errors.New("open store: path is empty: name the database file")
 	}
-	def(&c.Durability, Full)
+	c.Durability = cmp.Or(c.Durability, Full)
 	if c.Durability != Full && c.Durability != Relaxed {
 		return c, fmt.Errorf("open store: durability %q: use %q or %q", c.Durability, Full, Relaxed)
 	}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	if c.Work == nil {
+		c.Work = nobody{}
 	}
 	if c.Now == nil {
 		c.Now = time.Now
@@ -121,34 +148,29 @@ func (c Config) withDefaults() (Config, error) {
 	if c.Wall == nil {
 		c.Wall = func(steady time.Time) time.Time { return steady }
 	}
-	def(&c.CacheBytes, 4<<20)
-	def(&c.MaxPendingUnits, 4096)
-	def(&c.MaxPendingBytes, 8<<20)
-	def(&c.StateBytes, 1<<20)
-	def(&c.TotalStateBytes, 256<<20)
-	def(&c.MaxQueueRows, 100_000)
-	def(&c.MaxQueueBytes, 64<<20)
-	def(&c.MaxDeadLetters, 10_000)
-	def(&c.MaxDeadLetterBytes, 32<<20)
-	def(&c.MaxVersions, 20)
-	def(&c.MaxFunctions, 10_000)
-	def(&c.MaxBundleBytes, 256<<20)
-	def(&c.MaxUsageRows, 200_000)
-	def(&c.DedupeWindow, 8192)
-	def(&c.SweepEvery, 30*time.Second)
-	def(&c.LazyEvery, 5*time.Second)
-	def(&c.MinFreeBytes, 16<<20)
-	def(&c.BallastBytes, 4<<20)
-	def(&c.DiskEvery, time.Second)
+	c.CacheBytes = cmp.Or(c.CacheBytes, 4<<20)
+	c.MaxPendingUnits = cmp.Or(c.MaxPendingUnits, 4096)
+	c.MaxPendingBytes = cmp.Or(c.MaxPendingBytes, 8<<20)
+	c.StateBytes = cmp.Or(c.StateBytes, 1<<20)
+	c.TotalStateBytes = cmp.Or(c.TotalStateBytes, 256<<20)
+	c.MaxQueueRows = cmp.Or(c.MaxQueueRows, 100_000)
+	c.MaxQueueBytes = cmp.Or(c.MaxQueueBytes, 64<<20)
+	c.MaxDeadLetters = cmp.Or(c.MaxDeadLetters, 10_000)
+	c.MaxDeadLetterBytes = cmp.Or(c.MaxDeadLetterBytes, 32<<20)
+	c.MaxVersions = cmp.Or(c.MaxVersions, 20)
+	c.MaxFunctions = cmp.Or(c.MaxFunctions, 10_000)
+	c.MaxBundleBytes = cmp.Or(c.MaxBundleBytes, 256<<20)
+	c.MaxUsageRows = cmp.Or(c.MaxUsageRows, 200_000)
+	c.UsageGrain = cmp.Or(c.UsageGrain, grainMinute)
+	c.MaxOutboxBytes = cmp.Or(c.MaxOutboxBytes, 64<<20)
+	c.DedupeWindow = cmp.Or(c.DedupeWindow, 8192)
+	c.SweepEvery = cmp.Or(c.SweepEvery, 30*time.Second)
+	c.LazyEvery = cmp.Or(c.LazyEvery, 5*time.Second)
+	c.MinFreeBytes = cmp.Or(c.MinFreeBytes, 16<<20)
+	c.BallastBytes = cmp.Or(c.BallastBytes, 4<<20)
+	c.DiskEvery = cmp.Or(c.DiskEvery, time.Second)
 	if c.freeSpace == nil {
 		c.freeSpace = freeSpace
 	}
 	return c, nil
-}
-
-func def[T comparable](field *T, value T) {
-	var zero T
-	if *field == zero {
-		*field = value
-	}
 }

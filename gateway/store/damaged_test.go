@@ -12,6 +12,7 @@ import (
 
 	"github.com/headgate-io/headgate/function"
 	"github.com/headgate-io/headgate/gateway/store"
+	"github.com/headgate-io/headgate/internal/slow"
 )
 
 // filled makes a database with something in most tables and closes it.
@@ -63,6 +64,7 @@ func TestDamagedDatabase(t *testing.T) {
 // store opens, works, and has what can still be read; what it cannot read it
 // says.
 func TestDamagedPages(t *testing.T) {
+	slow.Both(t, slow.OneGoroutine)
 	good, err := os.ReadFile(filled(t))
 	if err != nil {
 		t.Fatal(err)

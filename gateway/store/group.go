@@ -69,6 +69,7 @@ type usageKey struct {
 	function uint32
 	version  int
 	minute   int64
+	part     int64
 }
 
 // op is a rare change that runs in the group's transaction, below a savepoint

@@ -13,6 +13,7 @@ import (
 
 	"github.com/headgate-io/headgate/function"
 	"github.com/headgate-io/headgate/gateway/store"
+	"github.com/headgate-io/headgate/internal/slow"
 	"github.com/headgate-io/headgate/internal/testdb"
 	"pgregory.net/rapid"
 )
@@ -61,6 +62,7 @@ func (m *model) apply(writes []function.Write) {
 // with versions says, across restarts and with a cache that holds next to
 // nothing.
 func TestModel(t *testing.T) {
+	slow.Both(t, slow.OneGoroutine)
 	rapid.Check(t, func(rt *rapid.T) {
 		path := dbPath(t)
 		small := func(c *store.Config) { c.CacheBytes = rapid.SampledFrom([]int64{1, 600, 1 << 20}).Draw(rt, "cache") }

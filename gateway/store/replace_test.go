@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/headgate-io/headgate/gateway/store"
+	"github.com/headgate-io/headgate/internal/slow"
 	"github.com/headgate-io/headgate/internal/testdb"
 )
 
@@ -107,6 +108,7 @@ func copyFile(t *testing.T, from, to string) {
 // TestInterruptedQuarantine: what can be read of a damaged database is not
 // forgotten when the power fails while it is read.
 func TestInterruptedQuarantine(t *testing.T) {
+	slow.Both(t, slow.OneGoroutine)
 	good, err := os.ReadFile(filled(t))
 	if err != nil {
 		t.Fatal(err)
@@ -167,6 +169,7 @@ func damagedDevices(t *testing.T, good []byte) []byte {
 
 // TestCheckedDamage: what the doctor has found the next start sees to.
 func TestCheckedDamage(t *testing.T) {
+	slow.UnderRace(t, slow.OneGoroutine)
 	good, err := os.ReadFile(filled(t))
 	if err != nil {
 		t.Fatal(err)

@@ -190,12 +190,23 @@ func (s *Store) dropBallast() {
 
 func (s *Store) ballastPath() string { return filepath.Join(filepath.Dir(s.cfg.Path), "ballast") }
 
+// full reports whether an error is that of a disk without room.
+func full(err error) bool {
+	var fault *sqlite.Error
+	return errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) || errors.As(err, &fault) && fault.Code()&0xff == sqlite3.SQLITE_FULL
+}
+
+// NoRoom reports whether an error says that the disk has no room, or too little
+// for what is to be kept on it: it passes when there is.
+func NoRoom(err error) bool {
+	var quota *QuotaError
+	return full(err) || errors.As(err, &quota) && quota.What == "disk"
+}
+
 // noteFull takes an error of the disk; where it says that there is no room,
 // growing stops at once, not at the next check.
 func (s *Store) noteFull(err error) {
-	var fault *sqlite.Error
-	full := errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) || errors.As(err, &fault) && fault.Code()&0xff == sqlite3.SQLITE_FULL
-	if !full {
+	if !full(err) {
 		return
 	}
 	s.mu.Lock()

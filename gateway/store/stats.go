@@ -32,6 +32,10 @@ type Stats struct {
 	OrphanRecords, DamagedRows uint64
 	// DeadLettersDropped, UsageRowsDropped count what bounds pushed out.
 	DeadLettersDropped, UsageRowsDropped uint64
+	// UsageUnsentDropped are those of them that the controller never got,
+	// UsageBatchesAbandoned batches for a controller that the gateway left,
+	// UsageSealsRefused how often the outbox had no room for another batch.
+	UsageUnsentDropped, UsageBatchesAbandoned, UsageSealsRefused uint64
 
 	// Sealed is the last sequence given out, Committed the last on disk.
 	Sealed, Committed uint64
@@ -46,6 +50,9 @@ type Stats struct {
 	OutgoingRows, MessageBytes, RetainedRows, RetainedBytes int64
 	// ActiveViews is how many invocations have read something.
 	ActiveViews int
+	// UsageBatches and UsageBatchBytes wait for the controller, and
+	// UsageGrainMinutes share a rollup: more than one while that is much.
+	UsageBatches, UsageBatchBytes, UsageGrainMinutes int64
 	// Sessions is how many durable MQTT sessions there are.
 	Sessions int
 	// DatabaseBytes and WALBytes are the sizes of the files.
@@ -71,6 +78,7 @@ func (s *Store) Stats() Stats {
 	st.Sessions, st.LowDisk = len(s.sessions), s.queue.lowDisk
 	st.Failing = !s.failing.IsZero()
 	st.OutgoingRows, st.MessageBytes = s.messages.rows, s.messages.bytes
+	st.UsageBatches, st.UsageBatchBytes, st.UsageGrainMinutes = s.metering.batches, s.metering.bytes, max(s.metering.grain, 1)
 	st.RetainedRows, st.RetainedBytes = int64(len(s.retained.byTopic)), s.retained.bytes
 	s.mu.Unlock()
 	st.DatabaseBytes, st.WALBytes = fileSize(s.cfg.Path), fileSize(s.cfg.Path+"-wal")

@@ -12,9 +12,8 @@ import (
 	"sync"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/headgate-io/headgate/internal/fault"
+	"github.com/headgate-io/headgate/internal/sole"
 	"modernc.org/sqlite" // also the database/sql driver
 	sqlite3 "modernc.org/sqlite/lib"
 )
@@ -24,7 +23,7 @@ import (
 type Store struct {
 	cfg    Config
 	log    *slog.Logger
-	lock   *os.File
+	lock   *sole.Lock
 	reader *reader
 	writer *writer // the committer's; replaced by it after an error
 	views  sync.Pool
@@ -56,6 +55,7 @@ type Store struct {
 	nextSession            uint64
 	messages               messageState
 	retained               retainedState
+	metering               metering
 
 	pending     *group   // being filled; nil when nothing waits
 	groups      []*group // all that are not released, oldest first, pending included
@@ -130,26 +130,31 @@ func (s *Store) open(ctx context.Context) (err error) {
 	if err := os.MkdirAll(filepath.Dir(s.cfg.Path), 0o700); err != nil {
 		return err
 	}
-	if s.lock, err = lockFile(s.cfg.Path + ".lock"); err != nil {
+	if s.lock, err = sole.Take(s.cfg.Path+".lock", "gateway"); err != nil {
 		return err
 	}
 	s.checkDisk()
 	if err := s.finishReplacement(); err != nil {
 		return err
 	}
-	if err = s.load(ctx); isDamage(err) {
+	if err = s.begin(ctx); isDamage(err) {
 		if err := s.quarantine(ctx, err); err != nil {
 			return fmt.Errorf("put a damaged database aside: %w", err)
 		}
-		err = s.load(ctx)
+		err = s.begin(ctx)
 	}
 	if err != nil {
 		return err
 	}
-	if err := errors.Join(s.identify(ctx), s.rememberRecovery(ctx)); err != nil {
+	return removeIfThere(s.recoveryPath())
+}
+
+// begin opens what is on disk, and finds out whose and of which epoch it is.
+func (s *Store) begin(ctx context.Context) error {
+	if err := s.load(ctx); err != nil {
 		return err
 	}
-	return removeIfThere(s.recoveryPath())
+	return errors.Join(s.identify(ctx), s.rememberRecovery(ctx), s.resumeMetering(ctx))
 }
 
 // load opens the connections and takes what is on disk.
@@ -205,9 +210,7 @@ func (s *Store) Close(ctx context.Context) error {
 // release closes files, in an order that leaves no write-ahead log behind.
 func (s *Store) release() {
 	s.closeFiles()
-	if s.lock != nil {
-		_ = s.lock.Close()
-	}
+	_ = s.lock.Release()
 }
 
 func (s *Store) closeFiles() {
@@ -217,18 +220,6 @@ func (s *Store) closeFiles() {
 	if s.writer != nil {
 		s.writer.close()
 	}
-}
-
-func lockFile(path string) (*os.File, error) {
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
-	if err != nil {
-		return nil, err
-	}
-	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
-		_ = f.Close()
-		return nil, fmt.Errorf("%s is held by another gateway: stop it first (%w)", path, err)
-	}
-	return f, nil
 }
 
 // dsn is the data source name of a connection.
@@ -276,6 +267,7 @@ type diskState struct {
 	sessions   map[string]*session
 	messages   messageState
 	retained   retainedState
+	outbox     struct{ batches, bytes int64 }
 	rows       []journalRow
 	journalLen int64
 	emptyTail  uint64
@@ -363,6 +355,9 @@ func (s *Store) loadDisk(ctx context.Context) (*diskState, error) {
 		}),
 		q(`SELECT count(*), coalesce(sum(length(event)), 0) FROM dead_letter`, func(r *sql.Rows) error {
 			return r.Scan(&d.dead.rows, &d.dead.bytes)
+		}),
+		q(`SELECT count(*), coalesce(sum(length(data)), 0) FROM usage_batch`, func(r *sql.Rows) error {
+			return r.Scan(&d.outbox.batches, &d.outbox.bytes)
 		}),
 		q(`SELECT id, client, epoch FROM session`, func(r *sql.Rows) error {
 			var id, epoch int64
@@ -459,6 +454,8 @@ func (s *Store) adoptLocked(d *diskState) {
 	s.queue, s.dead = d.queue, d.dead
 	d.messages.next = max(d.messages.next, s.messages.next)
 	s.messages, s.retained = d.messages, d.retained
+	m := &s.metering
+	m.first, m.closings, m.batches, m.bytes = anyMinute, true, d.outbox.batches, d.outbox.bytes
 	s.sessions, s.sessionIDs = d.sessions, make(map[uint64]*session)
 	for _, ses := range d.sessions {
 		s.sessionIDs[ses.id] = ses

@@ -15,6 +15,7 @@ import (
 	"github.com/headgate-io/headgate/event"
 	"github.com/headgate-io/headgate/function"
 	"github.com/headgate-io/headgate/gateway/store"
+	"github.com/headgate-io/headgate/internal/slow"
 	"github.com/headgate-io/headgate/internal/testdb"
 	"github.com/headgate-io/headgate/sync/usage"
 )
@@ -98,6 +99,7 @@ func TestSealedIsVisibleAtOnceAndSurvives(t *testing.T) {
 }
 
 func TestConflicts(t *testing.T) {
+	slow.UnderRace(t, slow.OneGoroutine)
 	cases := []struct {
 		name  string
 		read  func(v *store.View) error

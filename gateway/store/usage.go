@@ -1,6 +1,7 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"fmt"
@@ -13,7 +14,13 @@ import (
 func (s *Store) meterLocked(g *group, r *usage.Record) {
 	f := s.functionLocked(r.Function)
 	s.saveNameLocked(g, f.id, f.name)
-	g.totals(usageKey{f.id, r.Version, usage.MinuteOf(r.At)}).Add(r)
+	g.totals(s.usageKeyLocked(f.id, r.Version, usage.MinuteOf(r.At))).Add(r)
+}
+
+// usageKeyLocked is the row that grows.
+func (s *Store) usageKeyLocked(function uint32, version int, minute int64) usageKey {
+	minute = s.metering.take(minute) // which may begin a part
+	return usageKey{function, version, minute, s.metering.part}
 }
 
 func (g *group) totals(k usageKey) *usage.Totals {
@@ -43,7 +50,7 @@ func (s *Store) AddUsage(rollups []usage.Rollup, done func(error)) {
 			r := &rollups[i]
 			f := s.functionLocked(r.Function)
 			s.saveNameLocked(g, f.id, f.name)
-			g.totals(usageKey{f.id, r.Version, r.Minute}).Merge(&r.Totals)
+			g.totals(s.usageKeyLocked(f.id, r.Version, r.Minute)).Merge(&r.Totals)
 		}
 	}})
 }
@@ -66,34 +73,44 @@ func (s *Store) Usage(ctx context.Context, q UsageQuery) ([]usage.Rollup, error)
 	if !q.To.IsZero() {
 		to = usage.MinuteOf(q.To.Add(time.Minute - time.Nanosecond))
 	}
-	def(&q.Limit, 10_000)
-	rows, err := s.reader.db.QueryContext(ctx, `SELECT u.minute, n.name, u.version, u.ok, u.failed, u.trapped, u.out_of_fuel,
-		u.out_of_stack, u.out_of_memory, u.timed_out, u.refused, u.fuel, u.duration_nanos, u.memory_byte_millis,
-		u.cold_starts, u.bytes_in, u.bytes_out, u.bytes_written, u.time_estimated, u.time_unknown
-		FROM usage u JOIN name n ON n.id = u.function
-		WHERE u.minute >= ? AND u.minute < ? AND (? = '' OR n.name = ?)
-		ORDER BY u.minute, n.name, u.version LIMIT ?`, from, to, q.Function, q.Function, q.Limit)
+	q.Limit = cmp.Or(q.Limit, 10_000)
+	rows, err := s.reader.db.QueryContext(ctx, sqlUsageRows+`WHERE u.minute >= ? AND u.minute < ? AND (? = '' OR n.name = ?)
+		GROUP BY u.minute, n.name, u.version ORDER BY u.minute, n.name, u.version LIMIT ?`, from, to, q.Function, q.Function, q.Limit)
 	if err != nil {
 		return nil, fmt.Errorf("read usage: %w", err)
 	}
+	out, err := scanUsage(rows)
+	if err != nil {
+		return nil, fmt.Errorf("read usage: %w", err)
+	}
+	return out, nil
+}
+
+// sqlUsageRows adds up the parts of minutes; its groups are minute, n.name and
+// version.
+const sqlUsageRows = `SELECT u.minute, n.name, u.version, sum(u.ok), sum(u.failed), sum(u.trapped), sum(u.out_of_fuel),
+	sum(u.out_of_stack), sum(u.out_of_memory), sum(u.timed_out), sum(u.refused), sum(u.fuel), sum(u.duration_nanos),
+	sum(u.memory_byte_millis), sum(u.cold_starts), sum(u.bytes_in), sum(u.bytes_out), sum(u.bytes_written),
+	sum(u.time_estimated), sum(u.time_unknown) FROM usage u JOIN name n ON n.id = u.function `
+
+func scanUsage(rows *sql.Rows) (out []usage.Rollup, err error) {
 	defer func() { _ = rows.Close() }()
-	var out []usage.Rollup
 	for rows.Next() {
 		var r usage.Rollup
 		dest := []any{&r.Minute, &r.Function, &r.Version}
-		for i := range r.Outcomes {
-			dest = append(dest, &r.Outcomes[i])
+		for _, f := range r.Fields() {
+			dest = append(dest, f)
 		}
-		dest = append(dest, &r.Fuel, &r.DurationNanos, &r.MemoryByteMillis, &r.ColdStarts, &r.BytesIn, &r.BytesOut, &r.BytesWritten, &r.TimeEstimated, &r.TimeUnknown)
 		if err := rows.Scan(dest...); err != nil {
-			return nil, fmt.Errorf("read usage: %w", err)
+			return nil, err
 		}
 		out = append(out, r)
 	}
 	return out, rows.Err()
 }
 
-// trimUsage drops the oldest rollups beyond the bound.
+// trimUsage drops the oldest rollups beyond the bound. What is in no batch for
+// the controller yet stays as long again.
 func (s *Store) trimUsage(ctx context.Context) error {
 	var n int64
 	if err := s.reader.db.QueryRowContext(ctx, `SELECT count(*) FROM usage`).Scan(&n); err != nil {
@@ -103,17 +120,37 @@ func (s *Store) trimUsage(ctx context.Context) error {
 	if over <= 0 {
 		return nil
 	}
-	err := s.exec(ctx, func(ctx context.Context, c *sql.Conn) error {
-		_, err := c.ExecContext(ctx, `DELETE FROM usage WHERE (minute, function, version) IN
-			(SELECT minute, function, version FROM usage ORDER BY minute LIMIT ?)`, over)
+	dropped, err := s.dropUsage(ctx, over, `WHERE part <= coalesce((SELECT part FROM usage_chain), part)`)
+	if err != nil {
+		return err
+	}
+	s.log.Warn("oldest usage dropped", "rows", dropped)
+	if over = n - dropped - 2*s.cfg.MaxUsageRows; over <= 0 {
+		return nil
+	}
+	if dropped, err = s.dropUsage(ctx, over, ""); err == nil {
+		s.log.Error("usage dropped that the controller never got: the outbox is full", "rows", dropped)
+	}
+	return err
+}
+
+func (s *Store) dropUsage(ctx context.Context, most int64, which string) (dropped int64, err error) {
+	err = s.exec(ctx, func(ctx context.Context, c *sql.Conn) error {
+		res, err := c.ExecContext(ctx, `DELETE FROM usage WHERE (minute, function, version, part) IN
+			(SELECT minute, function, version, part FROM usage `+which+` ORDER BY minute LIMIT ?)`, most)
+		if err == nil {
+			dropped, err = res.RowsAffected()
+		}
 		return err
 	})
 	if err != nil {
-		return fmt.Errorf("trim usage: %w", err)
+		return 0, fmt.Errorf("trim usage: %w", err)
 	}
 	s.mu.Lock()
-	s.stats.UsageRowsDropped += uint64(over)
-	s.mu.Unlock()
-	s.log.Warn("oldest usage dropped", "rows", over)
-	return nil
+	defer s.mu.Unlock()
+	s.stats.UsageRowsDropped += uint64(dropped)
+	if which == "" {
+		s.stats.UsageUnsentDropped += uint64(dropped)
+	}
+	return dropped, nil
 }

@@ -56,7 +56,7 @@ const (
 	sqlDeadOldest = `DELETE FROM dead_letter WHERE id = (SELECT min(id) FROM dead_letter)
 		RETURNING id, function, key, blocks, length(event)`
 	sqlTimerAdvance = `UPDATE timer SET due = ?, seen = ? WHERE name = ? AND due = ?`
-	sqlUsage        = `INSERT INTO usage VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+	sqlUsage        = `INSERT INTO usage VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 		ON CONFLICT DO UPDATE SET ok = ok + excluded.ok, failed = failed + excluded.failed,
 		trapped = trapped + excluded.trapped, out_of_fuel = out_of_fuel + excluded.out_of_fuel,
 		out_of_stack = out_of_stack + excluded.out_of_stack, out_of_memory = out_of_memory + excluded.out_of_memory,
@@ -309,13 +309,11 @@ func (w *writer) usage(g *group) error {
 }
 
 func usageArgs(k usageKey, t *usage.Totals) []any {
-	args := make([]any, 0, 20)
-	args = append(args, k.minute, k.function, k.version)
-	for _, n := range t.Outcomes {
-		args = append(args, n)
+	args := append(make([]any, 0, 21), k.minute, k.function, k.version, k.part)
+	for _, f := range t.Fields() {
+		args = append(args, clamp(*f))
 	}
-	return append(args, clamp(t.Fuel), clamp(t.DurationNanos), clamp(t.MemoryByteMillis),
-		t.ColdStarts, clamp(t.BytesIn), clamp(t.BytesOut), clamp(t.BytesWritten), t.TimeEstimated, t.TimeUnknown)
+	return args
 }
 
 // clamp keeps sums of two rows within SQLite's integers.

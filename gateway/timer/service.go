@@ -94,8 +94,9 @@ type Stats struct {
 	// aimed anew because the clock had gone back.
 	Fired, Refused, Missed, Reaimed uint64
 	// Timers is how many there are, Blind how many of them wait for a clock
-	// that can be relied on.
-	Timers, Blind int
+	// that can be relied on, and Firing how many wait for a firing, or their next
+	// instant, to be on disk.
+	Timers, Blind, Firing int
 }
 
 // New loads the timers; Start lets them fire.
@@ -311,6 +312,11 @@ func (s *Service) Stats() Stats {
 	defer s.mu.Unlock()
 	st := s.stats
 	st.Timers = len(s.timers)
+	for _, e := range s.timers {
+		if e.firing {
+			st.Firing++
+		}
+	}
 	return st
 }
 

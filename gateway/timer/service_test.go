@@ -31,11 +31,14 @@ type hands struct {
 	mu           sync.Mutex
 	wall, steady time.Time
 	trust        event.Trust
+	looks        int // at the trust
 }
 
 func (h *hands) Now() time.Time     { h.mu.Lock(); defer h.mu.Unlock(); return h.wall }
 func (h *hands) Steady() time.Time  { h.mu.Lock(); defer h.mu.Unlock(); return h.steady }
-func (h *hands) Trust() event.Trust { h.mu.Lock(); defer h.mu.Unlock(); return h.trust }
+func (h *hands) Trust() event.Trust { h.mu.Lock(); defer h.mu.Unlock(); h.looks++; return h.trust }
+
+func (h *hands) looked() int { h.mu.Lock(); defer h.mu.Unlock(); return h.looks }
 
 func (h *hands) pass(d time.Duration) {
 	h.mu.Lock()
@@ -163,14 +166,17 @@ func (r *rig) set(name, schedule string, missed timer.Missed, estimate bool) {
 // settled waits until the timers have looked at the time and nothing waits.
 func (r *rig) settled() {
 	r.Helper()
-	end := time.Now().Add(30 * time.Second)
+	end := time.Now().Add(2 * time.Minute)
 	for quiet := 0; quiet < 5; {
 		if time.Now().After(end) {
 			r.Fatal("the timers never came to rest")
 		}
-		before := r.timers.Stats()
+		before, looks := r.timers.Stats(), r.clock.looked()
 		time.Sleep(10 * time.Millisecond)
-		if n, _ := r.store.QueueLen(); n == 0 && r.timers.Stats() == before {
+		if r.clock.looked() < looks+2 {
+			continue // a look may have begun before the clock was turned
+		}
+		if n, _ := r.store.QueueLen(); n == 0 && before.Firing == 0 && r.timers.Stats() == before {
 			quiet++
 		} else {
 			quiet = 0

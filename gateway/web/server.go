@@ -15,12 +15,12 @@ import (
 
 	"github.com/headgate-io/headgate/event"
 	"github.com/headgate-io/headgate/function"
-	"github.com/headgate-io/headgate/gateway/bounded"
 	"github.com/headgate-io/headgate/gateway/dispatch"
 	"github.com/headgate-io/headgate/gateway/object"
 	"github.com/headgate-io/headgate/gateway/throttle"
 	"github.com/headgate-io/headgate/gateway/token"
 	"github.com/headgate-io/headgate/gateway/trigger"
+	"github.com/headgate-io/headgate/internal/bounded"
 )
 
 // Dispatcher runs what requests start; dispatch.Dispatcher is one.

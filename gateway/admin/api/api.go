@@ -63,8 +63,11 @@ type Breaker struct {
 // FunctionDetail is all there is to know about a function.
 type FunctionDetail struct {
 	Function
-	Spec   function.Spec `json:"spec"`
-	Author string        `json:"author"`
+	// Spec is its manifest, with the configuration that it runs with; Configured
+	// are the keys of that which the gateway's controller set.
+	Spec       function.Spec `json:"spec"`
+	Configured []string      `json:"configured,omitempty"`
+	Author     string        `json:"author"`
 	// Timers are when its timers fire next.
 	Timers   []NextFiring `json:"timers,omitempty"`
 	Digest   string       `json:"digest"`
@@ -122,6 +125,9 @@ type Deployed struct {
 	Percent float64 `json:"percent,omitempty"`
 	// MissingSecrets are declared and not set, or cannot be opened.
 	MissingSecrets []string `json:"missing_secrets,omitempty"`
+	// Absent is what it names of the gateway's equipment and is not there, as
+	// "sensor soil-1".
+	Absent []string `json:"absent,omitempty"`
 	// CompileMillis is how long compiling took.
 	CompileMillis int64 `json:"compile_ms"`
 }
@@ -171,6 +177,7 @@ type Invocation struct {
 	Published []string      `json:"published,omitempty"`
 	Enqueued  []string      `json:"enqueued,omitempty" doc:"the queues that it put messages on"`
 	Invoked   []string      `json:"invoked,omitempty" doc:"the functions that it started"`
+	Actuated  []Actuated    `json:"actuated,omitempty" doc:"the actuators that it switched"`
 	Writes    int           `json:"writes,omitempty"`
 	// Next says what follows a failure: "retry in 2s", "dead letter".
 	Next string `json:"next,omitempty"`

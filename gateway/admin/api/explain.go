@@ -4,7 +4,7 @@ import "time"
 
 // Explain asks what would become of an event.
 type Explain struct {
-	// Kind is mqtt (the default), http, timer, state, queue, file, lifecycle
+	// Kind is mqtt (the default), http, timer, state, queue, file, sensor, lifecycle
 	// or failure.
 	Kind string `json:"kind,omitempty"`
 	// Subject is the topic; METHOD /path; the function whose timers are meant;

@@ -16,6 +16,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"reflect"
 	"strings"
 	"syscall"
 	"time"
@@ -44,7 +45,8 @@ func (e *Error) Error() string { return e.Detail }
 var ErrUnreachable = errors.New("cannot reach the gateway")
 
 // New makes a client for host: "unix:///path", "ssh://user@host",
-// "http://host:port" or "https://host:port".
+// "http://host:port" or "https://host:port". A certificate that no CA vouches
+// for is named by its fingerprint: "https://host:port#sha256=HEX".
 func New(host, token string) (*Client, error) {
 	u, err := url.Parse(host)
 	if err != nil {
@@ -71,7 +73,14 @@ func New(host, token string) (*Client, error) {
 		}
 		return &Client{http: &http.Client{Transport: &http.Transport{DialContext: dial}}, base: "http://headgate", where: u.Path}, nil
 	case "http", "https":
-		return &Client{http: &http.Client{Transport: http.DefaultTransport.(*http.Transport).Clone()}, base: strings.TrimSuffix(host, "/"), token: token, where: host}, nil
+		transport := http.DefaultTransport.(*http.Transport).Clone()
+		if u.Fragment != "" {
+			if transport.TLSClientConfig, err = pinned(u); err != nil {
+				return nil, err
+			}
+		}
+		u.Fragment = ""
+		return &Client{http: &http.Client{Transport: transport}, base: strings.TrimSuffix(u.String(), "/"), token: token, where: host}, nil
 	}
 	return nil, fmt.Errorf("gateway address %q: want unix:///path/admin.sock, ssh://user@host, http://host:port or https://host:port", host)
 }
@@ -79,7 +88,8 @@ func New(host, token string) (*Client, error) {
 // Close ends idle connections.
 func (c *Client) Close() { c.http.CloseIdleConnections() }
 
-// Do sends one request and decodes the answer into out, where out is not nil.
+// Do sends one request and decodes the answer into out, where out is not nil: of
+// what out held nothing stays, not even what the answer leaves out.
 // The body is sent as JSON, or as it is where it is []byte or an io.Reader.
 func (c *Client) Do(ctx context.Context, method, path string, body, out any) error {
 	resp, err := c.send(ctx, method, path, body)
@@ -91,6 +101,7 @@ func (c *Client) Do(ctx context.Context, method, path string, body, out any) err
 		_, err = io.Copy(io.Discard, resp.Body)
 		return err
 	}
+	reflect.ValueOf(out).Elem().SetZero()
 	if err := json.NewDecoder(resp.Body).Decode(out); err != nil {
 		return fmt.Errorf("%s %s: read the answer: %w", method, path, err)
 	}
@@ -158,7 +169,7 @@ func (c *Client) unreachable(ctx context.Context, err error) error {
 	case errors.As(err, &far):
 		return fmt.Errorf("%w at %s: %w; %s", ErrUnreachable, c.where, far, far.hint())
 	case errors.As(err, &untrusted):
-		hint = "where the certificate is your own, trust it: SSL_CERT_FILE=gateway.crt"
+		hint = "where the certificate is your own, trust it: SSL_CERT_FILE=gateway.crt, or name it: https://HOST:PORT#sha256=FINGERPRINT"
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ECONNREFUSED):
 		hint = "is it running? start it with 'headgate run', or name another with --host or HEADGATE_HOST"
 	case errors.Is(err, fs.ErrPermission):
