@@ -8,3 +8,18 @@ import _ "embed"
 //
 //go:embed gateway.yaml
 var Gateway string
+
+// Service is the systemd unit of a gateway that 'headgate install' installed.
+//
+//go:embed headgate.service
+var Service string
+
+// Installed is the configuration that an installed gateway starts with.
+//
+//go:embed package/config.yaml
+var Installed string
+
+// Sysusers is the gateway's user, for systemd-sysusers.
+//
+//go:embed package/sysusers.conf
+var Sysusers string

@@ -8,12 +8,15 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
 
 	"github.com/headgate-io/headgate/gateway"
 	"github.com/headgate-io/headgate/gateway/config"
+	"github.com/headgate-io/headgate/internal/slow"
+	"github.com/headgate-io/headgate/internal/testcache"
 	"github.com/headgate-io/headgate/internal/toolchain"
 	. "github.com/headgate-io/headgate/sandbox/wasmtest"
 )
@@ -95,7 +98,6 @@ var brokenProjects = []broken{
 	{"secret twice", one("main: f.js\nsecrets: [key, key]"), []string{"headgate.yaml:4:", `"key" is there twice`}, ""},
 	{"hears its own failures", one("main: f.js\non_failure: {function: f}"), []string{"headgate.yaml:4:", "its own failures"}, ""},
 	{"a million laughs", map[string]string{"headgate.yaml": laughs()}, []string{"headgate.yaml:5:9", "unfolds to more than 100000 values"}, ""},
-	{"a huge manifest", one("main: f.js\ndescription: " + strings.Repeat("x", 2<<20)), []string{"headgate.yaml", "more than the 1048576 a manifest may have"}, ""},
 
 	// Triggers.
 	{"trigger of no kind", triggered("qos: 1"), []string{"headgate.yaml:5:", "triggers[0]"}, ""},
@@ -132,8 +134,7 @@ var brokenProjects = []broken{
 	{"plug-in without that function", one("main: f.wasm\nexport: third", "f.wasm", string(pluginOf("extism:host/env", "first"))), []string{"export third", "it has first"}, ""},
 	{"export of what is no plug-in", one("main: f.wasm\nexport: x", "f.wasm", string(New(1).Handler("", I32(0)).Bytes())), []string{"export is for Extism plug-ins"}, ""},
 	{"export of a script", one("main: f.js\nexport: x"), []string{"headgate.yaml:4:", "is for Extism plug-ins"}, ""},
-	{"endless start", wasm(endlessStart()), []string{"out of fuel"}, ""},
-	{"too big", map[string]string{"headgate.yaml": "functions:\n  f: {main: f.wasm}\n", "f.wasm": "\x00asm\x01\x00\x00\x00" + strings.Repeat("x", 65<<20)}, []string{"f.wasm"}, ""},
+	{"endless start", one("main: f.wasm\nlimits: {timeout: 1m}", "f.wasm", string(endlessStart())), []string{"out of fuel"}, ""},
 
 	// Sources.
 	{"JavaScript syntax", one("main: f.js", "f.js", "export default (event) => {\n  return event..data;\n};\n"), []string{"SyntaxError", "f.js:2"}, ""},
@@ -143,6 +144,15 @@ var brokenProjects = []broken{
 	{"JavaScript that imports nothing", one("main: f.js", "f.js", "import x from './gone.js';\nexport default () => x;\n"), []string{"gone.js"}, ""},
 	{"C syntax", one("main: f.c", "f.c", "#include <headgate.h>\nHG_HANDLE {\n  return nosuch;\n}\n"), []string{"f.c:3:", "nosuch"}, "clang"},
 	{"Go that does not compile", one("main: f.go", "f.go", "package main\n\nfunc main() {\n\tnosuch()\n}\n", "go.mod", "module f\n\ngo 1.24\n"), []string{"f.go:4:", "nosuch"}, ""},
+}
+
+// hugeProjects are made when the test runs and not when the binary starts:
+// each command of each script starts it.
+func hugeProjects() []broken {
+	return []broken{
+		{"a huge manifest", one("main: f.js\ndescription: " + strings.Repeat("x", 2<<20)), []string{"headgate.yaml", "more than the 1048576 a manifest may have"}, ""},
+		{"too big", map[string]string{"headgate.yaml": "functions:\n  f: {main: f.wasm}\n", "f.wasm": "\x00asm\x01\x00\x00\x00" + strings.Repeat("x", 65<<20)}, []string{"f.wasm"}, ""},
+	}
 }
 
 func many(n int) (lines string) {
@@ -172,30 +182,45 @@ func endlessStart() []byte {
 
 // TestBrokenProjects deploys what cannot run. Each is refused with words that
 // say where and what; nothing is deployed, and what runs goes on: no event of it
-// is lost.
+// is lost. Who signs for a fleet is told the same, and nothing is signed.
 func TestBrokenProjects(t *testing.T) {
+	slow.UnderRace(t, slow.WholeGateways)
 	g := openTestGateway(t)
+	t.Setenv("HEADGATE_KEYS_PASSPHRASE", "correct horse battery")
+	ownCache(t)
+	repository := filepath.Join(t.TempDir(), "repository")
+	g.must(t, "keys", "init", repository)
 	g.deploy(map[string]string{
 		"headgate.yaml": "functions:\n  keeper: {main: f.js, triggers: [{mqtt: in}]}\n",
 		"f.js":          "export default (event, { state }) => state.set(\"n\", (state.get(\"n\") ?? 0) + 1);\n",
 	})
 	events := 0
-	for _, c := range brokenProjects {
+	for _, c := range slices.Concat(brokenProjects, hugeProjects()) {
 		t.Run(c.name, func(t *testing.T) {
 			if c.needs != "" {
 				toolchain.Need(t, c.needs)
 			}
-			code, out, errs := g.run(t, "deploy", writeProject(t, c.files))
-			if code == exitOK {
-				t.Fatalf("it was deployed: %s", out)
+			project := writeProject(t, c.files)
+			verbs := [][]string{{"deploy", project}, {"publish", repository, project}}
+			if c.name == "endless start" {
+				verbs = verbs[:1] // it takes all the fuel that a start may, which is a second: the scripts take less
 			}
-			for _, want := range c.says {
-				if !strings.Contains(errs, want) {
-					t.Errorf("it says\n%s\nnot %q", clipped(errs), want)
+			for _, verb := range verbs {
+				code, out, errs := g.run(t, verb...)
+				if code == exitOK {
+					t.Fatalf("%s takes it: %s", verb[0], out)
+				}
+				for _, want := range c.says {
+					if !strings.Contains(errs, want) {
+						t.Errorf("%s says\n%s\nnot %q", verb[0], clipped(errs), want)
+					}
+				}
+				if len(errs) > 4096 {
+					t.Errorf("the error of %s has %d bytes", verb[0], len(errs))
 				}
 			}
-			if len(errs) > 4096 {
-				t.Errorf("the error has %d bytes", len(errs))
+			if signed := strings.TrimSpace(g.must(t, "repository", "list", repository, "--json")); signed != "[]" && signed != "null" {
+				t.Errorf("signed are %s", signed)
 			}
 			if names := g.functions(t); names != "keeper@1" {
 				t.Errorf("deployed are %s", names)
@@ -207,6 +232,16 @@ func TestBrokenProjects(t *testing.T) {
 			}
 		})
 	}
+}
+
+// ownCache has what tools compile kept with the tests' own, and Go's build cache
+// stay where it is.
+func ownCache(t *testing.T) {
+	t.Helper()
+	if user, err := os.UserCacheDir(); err == nil && os.Getenv("GOCACHE") == "" {
+		t.Setenv("GOCACHE", filepath.Join(user, "go-build"))
+	}
+	t.Setenv("XDG_CACHE_HOME", filepath.Join(testcache.Dir(t), "user"))
 }
 
 func clipped(s string) string {
@@ -222,6 +257,9 @@ type testGateway struct{ *testing.T }
 func openTestGateway(t *testing.T) testGateway {
 	t.Helper()
 	dir := t.TempDir()
+	if err := testcache.Link(dir); err != nil {
+		t.Fatal(err)
+	}
 	cfg := config.Default()
 	cfg.StateDir = dir
 	cfg.MQTT.Listeners = nil

@@ -9,8 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/headgate-io/headgate/function"
-	"github.com/headgate-io/headgate/sandbox"
+	"github.com/headgate-io/headgate/gateway/registry"
 	"github.com/headgate-io/headgate/sync/bundle"
 )
 
@@ -32,12 +31,45 @@ func (a *app) buildCommand() *cobra.Command {
 	return c
 }
 
-func (a *app) build(ctx context.Context, p *project, out string) (err error) {
-	key, err := a.authorKey()
+func (a *app) build(ctx context.Context, p *project, out string) error {
+	names, err := p.names(nil)
 	if err != nil {
 		return err
 	}
-	names, err := p.names(nil)
+	if err := os.MkdirAll(out, 0o755); err != nil {
+		return err
+	}
+	built := map[string]int{}
+	err = a.tried(ctx, p, names, func(name string, b tried) error {
+		file := filepath.Join(out, name+".headgate")
+		if err := os.WriteFile(file, b.raw, 0o644); err != nil {
+			return err
+		}
+		built[file] = len(b.raw)
+		if !a.json {
+			fmt.Fprintf(a.out, "%s  %s\n", file, size(int64(len(b.raw))))
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	if a.json {
+		return a.printJSON(built)
+	}
+	return nil
+}
+
+// tried is a bundle that gateways would take.
+type tried struct {
+	raw    []byte
+	digest string
+}
+
+// tried builds functions of a project, signs them as their author, and hands
+// each to next once it was loaded as gateways load it.
+func (a *app) tried(ctx context.Context, p *project, names []string, next func(name string, b tried) error) (err error) {
+	key, err := a.authorKey()
 	if err != nil {
 		return err
 	}
@@ -46,46 +78,25 @@ func (a *app) build(ctx context.Context, p *project, out string) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, closeEngine()) }()
-	if err := os.MkdirAll(out, 0o755); err != nil {
-		return err
-	}
-	built := map[string]int{}
 	for _, name := range names {
 		spec, files, err := p.build(ctx, name)
 		if err != nil {
-			return err
-		}
-		if err := tryLoad(ctx, engine, &spec, files); err != nil {
 			return err
 		}
 		raw, err := bundle.Pack(spec, files, key)
 		if err != nil {
 			return err
 		}
-		file := filepath.Join(out, name+".headgate")
-		if err := os.WriteFile(file, raw, 0o644); err != nil {
+		if err := registry.Try(ctx, engine, raw); err != nil {
 			return err
 		}
-		built[file] = len(raw)
-		if !a.json {
-			fmt.Fprintf(a.out, "%s  %s\n", file, size(int64(len(raw))))
+		digest, err := bundle.Digest(spec, files)
+		if err != nil {
+			return err
+		}
+		if err := next(name, tried{raw: raw, digest: digest}); err != nil {
+			return err
 		}
 	}
-	if a.json {
-		return a.printJSON(built)
-	}
 	return nil
-}
-
-// tryLoad does with a function what a gateway does before it takes it.
-func tryLoad(ctx context.Context, engine *sandbox.Engine, spec *function.Spec, files map[string][]byte) error {
-	config, err := spec.ConfigJSON()
-	if err != nil {
-		return err
-	}
-	m, err := engine.Compile(ctx, sandbox.Code{Name: spec.Name, Main: spec.Main, Files: files, Export: spec.Export}, spec.Limits, sandbox.Setup{Config: config})
-	if err != nil {
-		return err
-	}
-	return m.Close(ctx)
 }

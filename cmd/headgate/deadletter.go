@@ -132,7 +132,7 @@ func (a *app) printLetter(d *api.DeadLetterDetail) {
 	for _, k := range slices.Sorted(maps.Keys(d.Extensions)) {
 		line("extension", k+"="+d.Extensions[k])
 	}
-	fmt.Fprintf(a.out, "data         %s\n%s\n", size(int64(len(d.Data))), payload(d.Data))
+	fmt.Fprintf(a.out, "data         %s\n%s\n", size(int64(len(d.Data))), shown(payload(d.Data)))
 }
 
 // deadLetterMoveCommand is redrive or drop; done is its past.

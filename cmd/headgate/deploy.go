@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -39,7 +40,12 @@ func (a *app) deployCommand() *cobra.Command {
 			if o.Percent < 0 || o.Percent >= 100 {
 				return usageError{fmt.Errorf("--percent %v: a part of the traffic is more than 0 and less than 100", o.Percent)}
 			}
-			done, err := a.deploy(cmd.Context(), c, projectDir(args), only, o)
+			tell := func(d api.Deployed) {
+				if !a.json {
+					a.printDeployed(d, o.Alias)
+				}
+			}
+			done, err := a.deploy(cmd.Context(), c, projectDir(args), only, o, tell)
 			if a.json {
 				return errors.Join(a.printJSON(done), err)
 			}
@@ -62,8 +68,8 @@ func projectDir(args []string) string {
 // deploy builds the project's functions, and then sends them one by one, those
 // that take work from others before these; what
 // the gateway took before it refused one stays deployed and is returned with
-// the fault.
-func (a *app) deploy(ctx context.Context, c *client.Client, dir string, only []string, o api.DeployOptions) ([]api.Deployed, error) {
+// the fault. tell hears of each at once.
+func (a *app) deploy(ctx context.Context, c *client.Client, dir string, only []string, o api.DeployOptions, tell func(api.Deployed)) ([]api.Deployed, error) {
 	done := []api.Deployed{}
 	p, err := openProject(dir)
 	if err != nil {
@@ -98,14 +104,26 @@ func (a *app) deploy(ctx context.Context, c *client.Client, dir string, only []s
 			return done, fmt.Errorf("deploy %s: %w", name, err)
 		}
 		done = append(done, d)
-		if !a.json {
-			fmt.Fprintln(a.out, deployedLine(d, o.Alias))
-			for _, s := range d.MissingSecrets {
-				fmt.Fprintf(a.err, "note: secret %s of %s is not set: headgate secret set %s %s\n", s, d.Name, d.Name, s)
-			}
-		}
+		tell(d)
 	}
 	return done, nil
+}
+
+func (a *app) printDeployed(d api.Deployed, alias string) {
+	fmt.Fprintln(a.out, deployedLine(d, alias))
+	for _, s := range d.MissingSecrets {
+		fmt.Fprintf(a.err, "note: secret %s of %s is not set: headgate secret set %s %s\n", s, d.Name, d.Name, s)
+	}
+	a.noteAbsent(&d)
+}
+
+// noteAbsent tells of sensors and actuators that a function names and the gateway
+// does not have.
+func (a *app) noteAbsent(d *api.Deployed) {
+	for _, s := range d.Absent {
+		kind, _, _ := strings.Cut(s, " ")
+		fmt.Fprintf(a.err, "note: %s names %s, which this gateway does not have: 'headgate %s list' shows what it has\n", d.Name, s, kind)
+	}
 }
 
 func deployPath(o api.DeployOptions) string {

@@ -163,15 +163,22 @@ func (a *app) develop(ctx context.Context, c *client.Client, dir string, ended c
 	go func() {
 		followed <- printStream(ctx, a, c, "/v1/logs?follow=true&limit=0", func(l api.LogLine) string { return logLine(l) })
 	}()
-	told := false
+	// Where all is well, what changes nothing is not worth a line: the folder may
+	// have the files of simulated sensors in it.
+	told, well := false, false
 	deploy := func() {
-		began := time.Now()
-		done, err := a.deploy(ctx, c, dir, nil, api.DeployOptions{})
-		if err != nil && ctx.Err() == nil {
+		began, news := time.Now(), !well
+		done, err := a.deploy(ctx, c, dir, nil, api.DeployOptions{}, func(d api.Deployed) {
+			if d.Changed || !well {
+				news = true
+				a.printDeployed(d, "")
+			}
+		})
+		if well = err == nil; !well && ctx.Err() == nil {
 			fmt.Fprintf(a.err, "headgate: %v\n", err)
 			return
 		}
-		if ctx.Err() == nil {
+		if news && ctx.Err() == nil {
 			fmt.Fprintf(a.err, "deployed in %s, watching %s\n", millis(time.Since(began)), dir)
 		}
 		if !told {

@@ -79,7 +79,11 @@ func mosquittoLine(s api.DeviceSecret, functions []api.Function) string {
 	switch {
 	case len(s.Publish) > 0:
 		topic := sampleTopic(sample.Replace(s.Publish[0]), functions)
-		return fmt.Sprintf("mosquitto_pub %s -q 1 -t '%s' -m '{\"moisture\":27}'", login, topic)
+		payload := `{"moisture":27}`
+		if strings.HasPrefix(topic, "actuators/") {
+			payload = "off" // whatever it is, this is harmless
+		}
+		return fmt.Sprintf("mosquitto_pub %s -q 1 -t '%s' -m '%s'", login, topic, payload)
 	case len(s.Subscribe) > 0:
 		return fmt.Sprintf("mosquitto_sub %s -q 1 -t '%s' -v", login, sample.Replace(s.Subscribe[0]))
 	}

@@ -35,6 +35,10 @@ func TestMosquittoLine(t *testing.T) {
 	if got := mosquittoLine(secret, functions); got != want {
 		t.Errorf("got  %s\nwant %s", got, want)
 	}
+	secret.Publish = []string{"actuators/+/set"}
+	if got := mosquittoLine(secret, functions); !strings.HasSuffix(got, "-t 'actuators/1/set' -m 'off'") {
+		t.Errorf("for an actuator: %s", got)
+	}
 	secret.Address = ""
 	if got := mosquittoLine(secret, functions); got != "" {
 		t.Errorf("without a listener: %s", got)

@@ -22,8 +22,8 @@ func (a *app) explainCommand() *cobra.Command {
 			"values that it saw, a field that is missing; and what would keep the function from running at once. Nothing happens.\n" +
 			"With --run the functions run, against the present state, and what they ask for is printed and thrown away.\n\n" +
 			"SUBJECT is a topic; with --kind a queue, a key as FUNCTION:KEY (DATA is its new value), a function whose timers are\n" +
-			"meant (timer), an object as BUCKET/KEY (file), a function that failed (failure), what happens (lifecycle), or a request as 'GET /path' (http).",
-		Example: "  headgate explain farm/3/moisture '{\"moisture\":27}' --run\n  headgate explain --kind state weather:today/rain 4",
+			"meant (timer), an object as BUCKET/KEY (file), a function that failed (failure), what happens (lifecycle), a sensor with its value (sensor), an actuator as NAME/off (actuator), or a request as 'GET /path' (http).",
+		Example: "  headgate explain farm/3/moisture '{\"moisture\":27}' --run\n  headgate explain --kind sensor soil-1 12 --run\n  headgate explain --kind actuator valve-1/fault\n  headgate explain --kind state weather:today/rain 4",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			var err error
 			if q.Kind == "http" && !strings.Contains(args[0], " /") {
@@ -49,7 +49,7 @@ func (a *app) explainCommand() *cobra.Command {
 		},
 	}
 	f := c.Flags()
-	f.StringVar(&q.Kind, "kind", "mqtt", "mqtt, http, timer, state, queue, file, lifecycle or failure")
+	f.StringVar(&q.Kind, "kind", "mqtt", "mqtt, http, timer, state, queue, file, sensor, lifecycle, failure or actuator")
 	f.BoolVar(&q.Run, "run", false, "let the functions run, and throw away what they ask for")
 	f.IntVarP(&q.QoS, "qos", "q", 1, "quality of service of the message")
 	f.BoolVar(&q.Retained, "retained", false, "as a stored retained message")
@@ -131,23 +131,26 @@ func (a *app) printRehearsal(r *api.Rehearsal) {
 	}
 	line("ends      ok after %s, fuel %s", millis(r.Duration), percent(r.Fuel, r.FuelLimit))
 	if len(r.Output) > 0 {
-		line("returns   %s", payload(r.Output))
+		line("returns   %s", shown(payload(r.Output)))
 	}
 	for _, w := range r.State {
 		if w.Delete {
 			line("deletes   %s:%s", w.Namespace, w.Key)
 			continue
 		}
-		line("writes    %s:%s = %s", w.Namespace, w.Key, payload(w.Value))
+		line("writes    %s:%s = %s", w.Namespace, w.Key, shown(payload(w.Value)))
 	}
 	for _, p := range r.Publish {
-		line("publishes %s %s", p.Topic, payload(p.Payload))
+		line("publishes %s %s", p.Topic, shown(payload(p.Payload)))
 	}
 	for _, e := range r.Enqueue {
-		line("enqueues  %s %s", e.Queue, payload(e.Payload))
+		line("enqueues  %s %s", e.Queue, shown(payload(e.Payload)))
 	}
 	for _, i := range r.Invoke {
-		line("invokes   %s %s", i.Function, payload(i.Payload))
+		line("invokes   %s %s", i.Function, shown(payload(i.Payload)))
+	}
+	for _, s := range r.Actuated {
+		line("switches  %s", switched(s))
 	}
 	for _, o := range r.Objects {
 		if o.Delete {

@@ -97,7 +97,7 @@ func (a *app) logsCommand() *cobra.Command {
 }
 
 func logLine(l api.LogLine) string {
-	return fmt.Sprintf("%s  %s@%d  %-5s  %s", clock(l.Time), l.Function, l.Version, l.Level, l.Text)
+	return fmt.Sprintf("%s  %s@%d  %-5s  %s", clock(l.Time), shown(l.Function), l.Version, shown(l.Level), shown(l.Text))
 }
 
 func (a *app) eventsCommand() *cobra.Command {

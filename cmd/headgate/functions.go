@@ -96,6 +96,9 @@ func (a *app) describe(f api.FunctionDetail) error {
 	fmt.Fprintf(a.out, "errors       %d%s\n", sum(c.Errors), kinds(c.Errors))
 	fmt.Fprintf(a.out, "waiting      %d queued, %d of them for their next attempt, %s, %d expired, %d dropped, %s\n", c.Queued, c.Waiting,
 		counted(c.DeadLetters, "dead letter"), c.Expired, c.Dropped, counted(c.Conflicts, "conflict"))
+	if len(f.Configured) > 0 {
+		fmt.Fprintf(a.out, "configured   by the controller: %s\n", strings.Join(f.Configured, ", "))
+	}
 	fmt.Fprintf(a.out, "breaker      %s\n\n", breakerLine(c))
 	text, err := manifestText(&f.Spec)
 	if err != nil {

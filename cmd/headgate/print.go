@@ -9,6 +9,7 @@ import (
 	"strings"
 	"text/tabwriter"
 	"time"
+	"unicode"
 	"unicode/utf8"
 
 	"github.com/headgate-io/headgate/gateway/admin/api"
@@ -84,6 +85,17 @@ func size(n int64) string {
 	return fmt.Sprintf("%.1f GiB", float64(n)/(1<<30))
 }
 
+// shown is text from elsewhere, without what would move the terminal's cursor or
+// give it orders.
+func shown(text string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) && r != '\n' && r != '\t' {
+			return utf8.RuneError
+		}
+		return r
+	}, text)
+}
+
 // payload writes text as it is and other bytes in base64.
 func payload(b []byte) string {
 	if utf8.Valid(b) && bytes.IndexByte(b, 0) < 0 {
@@ -110,6 +122,9 @@ func invocationLine(i api.Invocation) string {
 			b.WriteString("  " + did.what + " " + strings.Join(did.to, " "))
 		}
 	}
+	for _, s := range i.Actuated {
+		b.WriteString("  switched " + switched(s))
+	}
 	if i.Outcome != "ok" {
 		b.WriteString("  " + failure(i.Outcome, i.Error))
 	}
@@ -117,6 +132,21 @@ func invocationLine(i api.Invocation) string {
 		b.WriteString("  (" + i.Next + ")")
 	}
 	return b.String()
+}
+
+// switched is what became of an actuator: valve-1 on for 10m0s.
+func switched(s api.Actuated) string {
+	granted := s.Granted
+	if granted > time.Second {
+		granted = granted.Round(time.Second)
+	}
+	switch s.Value {
+	case 0:
+		return s.Actuator + " off"
+	case 1:
+		return fmt.Sprintf("%s on for %v", s.Actuator, granted)
+	}
+	return fmt.Sprintf("%s to %.4g %% for %v", s.Actuator, 100*s.Value, granted)
 }
 
 // failure is the kind of a failure and what was wrong, without saying the kind

@@ -16,6 +16,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	controllerclient "github.com/headgate-io/headgate/controller/client"
 	"github.com/headgate-io/headgate/gateway/admin/client"
 	"github.com/headgate-io/headgate/gateway/config"
 )
@@ -32,8 +33,8 @@ const (
 const rootHelp = `Headgate runs functions on a gateway: MQTT messages in, sandboxed functions,
 state, and MQTT messages out, on one small board and without a network.
 
-Exit codes: 0 done; 1 failed; 2 wrong use of the command line; 3 the gateway
-cannot be reached; 4 the gateway refused.`
+Exit codes: 0 done; 1 failed; 2 wrong use of the command line; 3 the gateway or
+controller cannot be reached; 4 it refused.`
 
 // app is what every verb shares.
 type app struct {
@@ -69,12 +70,13 @@ func execute(ctx context.Context, args []string, in io.Reader, out, errw io.Writ
 func exitCode(err error) int {
 	var usage usageError
 	var refused *client.Error
+	var denied *controllerclient.Error
 	switch {
 	case errors.As(err, &usage), strings.HasPrefix(err.Error(), "unknown command"):
 		return exitUsage
-	case errors.Is(err, client.ErrUnreachable):
+	case errors.Is(err, client.ErrUnreachable), errors.Is(err, controllerclient.ErrUnreachable):
 		return exitUnreachable
-	case errors.As(err, &refused):
+	case errors.As(err, &refused), errors.As(err, &denied):
 		return exitRefused
 	}
 	return exitFailed
@@ -97,7 +99,11 @@ func (a *app) rootCommand() *cobra.Command {
 		a.listCommand(), a.describeCommand(), a.invokeCommand(), a.invocationsCommand(), a.logsCommand(), a.eventsCommand(),
 		a.rollbackCommand(), a.aliasCommand(), a.removeCommand(), a.stateCommand(), a.objectCommand(), a.usageCommand(), a.deviceCommand(), a.tokenCommand(), a.secretCommand(), a.deadLetterCommand(), a.clockCommand(), a.authorCommand(),
 		a.backupCommand(), a.restoreCommand(), a.doctorCommand(), a.contextCommand(), a.dialStdioCommand(), a.recordingsCommand(), a.replayCommand(),
-		a.pubCommand(), a.subCommand(), a.queueCommand(), a.timerCommand(), a.explainCommand(), a.schemaCommand(), a.versionCommand(),
+		a.pubCommand(), a.subCommand(), a.queueCommand(), a.timerCommand(), a.bridgeCommand(), a.enrollCommand(),
+		a.actuatorCommand(), a.guardCommand(),
+		a.sensorCommand(), a.explainCommand(), a.schemaCommand(), a.versionCommand(),
+		a.installCommand(), a.systemCommand(), a.launchCommand(), a.fleetCommand(),
+		a.updateCommand(), a.keysCommand(), a.publishCommand(), a.repositoryCommand(),
 	} {
 		checkArgs(c)
 		root.AddCommand(c)

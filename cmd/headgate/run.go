@@ -93,6 +93,10 @@ func runGateway(ctx context.Context, cfg config.Config, log *slog.Logger) error 
 			return err
 		}
 		err = runOnce(ctx, g, reload, log)
+		if errors.Is(err, gateway.ErrUpdate) {
+			log.Info("ending", "reason", err)
+			return nil
+		}
 		if !errors.Is(err, gateway.ErrReopen) || ctx.Err() != nil {
 			return err
 		}

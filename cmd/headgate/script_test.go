@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -15,20 +16,42 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"github.com/headgate-io/headgate/controller/command"
 	"github.com/headgate-io/headgate/gateway/admin/client"
+	"github.com/headgate-io/headgate/internal/slow"
 	"github.com/headgate-io/headgate/internal/testca"
+	"github.com/headgate-io/headgate/internal/testcache"
 	"github.com/headgate-io/headgate/sandbox/engine/micropython"
 	"github.com/headgate-io/headgate/sdk/build"
+	"github.com/headgate-io/headgate/sensors/actuate/guard"
 )
 
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"headgate": main})
+	if guard.Is(os.Args[1:]) { // the gateways of scripts start it
+		os.Exit(guard.Main(os.Args[1:], os.Stderr))
+	}
+	testscript.Main(cached{m}, map[string]func(){"headgate": main, "headgate-controller": controllerMain})
 }
+
+// controllerMain is the program headgate-controller.
+func controllerMain() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	code := command.Execute(ctx, os.Args[1:], os.Stdout, os.Stderr)
+	stop()
+	os.Exit(code)
+}
+
+// cached are tests that share what they compile.
+type cached struct{ *testing.M }
+
+// Run runs them.
+func (m cached) Run() int { return testcache.Run(m.M) }
 
 // TestScripts runs the command line as people do. Scripts start gateways of
 // their own, on loopback, with their state below the script's folder.
 func TestScripts(t *testing.T) {
-	cache := t.TempDir() // of what scripts and their gateways compile
+	slow.UnderRace(t, slow.WholeGateways)
+	cache := testcache.Dir(t) // of what gateways compile; tools have theirs in it
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata/script",
 		Setup: func(e *testscript.Env) error {
@@ -36,8 +59,8 @@ func TestScripts(t *testing.T) {
 			e.Setenv("HEADGATE_HOME", filepath.Join(e.WorkDir, "author"))
 			e.Setenv("HEADGATE_STATE_DIR", filepath.Join(e.WorkDir, "state"))
 			e.Setenv("HEADGATE_HOST", "unix://"+filepath.Join(e.WorkDir, "state", "admin.sock"))
-			e.Setenv("XDG_CACHE_HOME", cache)
-			if err := linkCache(e.Getenv("HEADGATE_STATE_DIR"), filepath.Join(cache, "gateways")); err != nil {
+			e.Setenv("XDG_CACHE_HOME", filepath.Join(cache, "user"))
+			if err := testcache.Link(e.Getenv("HEADGATE_STATE_DIR")); err != nil {
 				return err
 			}
 			// The Go command, for functions written in Go.
@@ -59,14 +82,6 @@ func TestScripts(t *testing.T) {
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){"ready": ready, "eventually": eventually, "status": status, "issue": issue, "remember": remember, "hangup": hangup},
 	})
-}
-
-// linkCache makes dir the cache of a gateway whose state will be in state.
-func linkCache(state, dir string) error {
-	if err := errors.Join(os.MkdirAll(state, 0o700), os.MkdirAll(dir, 0o700)); err != nil {
-		return err
-	}
-	return os.Symlink(dir, filepath.Join(state, "cache"))
 }
 
 // ready waits until the script's gateway is.
@@ -111,8 +126,12 @@ func hangup(ts *testscript.TestScript, _ bool, _ []string) {
 // remember sets a variable to the word after a label in the last output, without
 // JSON's quotes.
 func remember(ts *testscript.TestScript, neg bool, args []string) {
-	if neg || len(args) != 2 {
-		ts.Fatalf("usage: remember VARIABLE label")
+	if neg || len(args) == 0 || len(args) > 2 {
+		ts.Fatalf("usage: remember VARIABLE [label]")
+	}
+	if len(args) == 1 { // all of it
+		ts.Setenv(args[0], strings.TrimSpace(ts.ReadFile("stdout")))
+		return
 	}
 	for line := range strings.Lines(ts.ReadFile("stdout")) {
 		if words := strings.Fields(line); len(words) > 1 && words[0] == args[1] {
@@ -140,13 +159,16 @@ func status(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// eventually runs a command again and again until its output has a text.
+// eventually runs a command again and again until its output has a text. It
+// asks less often the longer it takes: what it waits for needs the processor too.
 func eventually(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) < 3 {
 		ts.Fatalf("usage: eventually text headgate args…")
 	}
 	var stdout string
-	for deadline := time.Now().Add(2 * time.Minute); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
+	pause := 20 * time.Millisecond
+	for deadline := time.Now().Add(2 * time.Minute); time.Now().Before(deadline); time.Sleep(pause) {
+		pause = min(2*pause, 500*time.Millisecond)
 		if ts.Exec(args[1], args[2:]...) == nil {
 			if stdout = ts.ReadFile("stdout"); strings.Contains(stdout, args[0]) {
 				return

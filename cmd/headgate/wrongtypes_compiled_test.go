@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/headgate-io/headgate/internal/slow"
 	"github.com/headgate-io/headgate/internal/toolchain"
 	"github.com/headgate-io/headgate/sdk/build"
 )
@@ -123,6 +124,7 @@ var compiledWrongTypes = map[string]compiledWrongs{
 // sense ends its invocation, the function's log says why, nothing of it is done,
 // and the gateway goes on.
 func TestWrongTypesCompiled(t *testing.T) {
+	slow.UnderRace(t, slow.WholeGateways)
 	g := openTestGateway(t)
 	for lang, l := range compiledWrongTypes {
 		t.Run(lang, func(t *testing.T) {

@@ -4,6 +4,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/headgate-io/headgate/internal/slow"
 	"github.com/headgate-io/headgate/internal/toolchain"
 	"github.com/headgate-io/headgate/sandbox/engine/micropython"
 )
@@ -54,6 +55,7 @@ var wrongTypes = map[string][]wrongType{
 // TestWrongTypes: what a handler gives the SDK that makes no sense ends its
 // invocation with words and the author's line, and nothing of it is done.
 func TestWrongTypes(t *testing.T) {
+	slow.UnderRace(t, slow.WholeGateways)
 	g := openTestGateway(t)
 	for ending, cases := range wrongTypes {
 		t.Run(ending, func(t *testing.T) {

@@ -1,0 +1,223 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+
+	controllerapi "github.com/headgate-io/headgate/controller/api"
+	controllerclient "github.com/headgate-io/headgate/controller/client"
+	"github.com/headgate-io/headgate/controller/label"
+)
+
+// What an operator is likely to have mistyped is said before it is done.
+
+// checkChosen says of a selector which of its gateways a deployment is not for,
+// before anything is signed, and refuses one that is for none of them. One that
+// chooses no gateway yet waits for the first: that is said.
+func (a *app) checkChosen(ctx context.Context, c *controllerclient.Client, to string, system bool) error {
+	query := url.Values{"selector": {to}, "limit": {"1"}}
+	var first controllerapi.Page[controllerapi.Gateway]
+	if err := c.Do(ctx, http.MethodGet, "/v1/gateways?"+query.Encode(), nil, &first); err != nil {
+		return mayNotLook(err)
+	}
+	switch {
+	case len(first.Items) == 0 && to != "":
+		return a.noteLabels(ctx, c, to)
+	case !system:
+		return nil
+	}
+	list, err := controllerclient.All[controllerapi.Gateway](ctx, c, "/v1/gateways", query)
+	if err != nil {
+		return err
+	}
+	list = slices.DeleteFunc(list, func(g controllerapi.Gateway) bool { return !g.Revoked.IsZero() })
+	var fixed []string
+	for i := range list {
+		if s := list[i].Status; s != nil && s.FixedBinary != "" {
+			fixed = append(fixed, list[i].Name+": "+s.FixedBinary)
+		}
+	}
+	if len(fixed) > 0 && len(fixed) == len(list) {
+		return fmt.Errorf("none of %s takes a binary from the controller, so nothing is deployed:\n%s", counted(len(list), "gateway"), someLines(fixed))
+	}
+	if len(fixed) > 0 {
+		fmt.Fprintf(a.err, "note: it is not for %d of %s:\n%s\n", len(fixed), counted(len(list), "gateway"), someLines(fixed))
+	}
+	return nil
+}
+
+// mayNotLook lets those go on who may change what they may not look at.
+func mayNotLook(err error) error {
+	var refused *controllerclient.Error
+	if errors.As(err, &refused) && refused.Status == http.StatusForbidden {
+		return nil
+	}
+	return err
+}
+
+// someLines are a few of a list, one a line.
+func someLines(list []string) string {
+	const most = 10
+	text := "  " + strings.Join(list[:min(len(list), most)], "\n  ")
+	if n := len(list) - most; n > 0 {
+		text += fmt.Sprintf("\n  and %d more", n)
+	}
+	return text
+}
+
+// noteLabels says which labels there are where none of the gateways has those of
+// a selector.
+func (a *app) noteLabels(ctx context.Context, c *controllerclient.Client, to string) error {
+	selector, err := label.Parse(to)
+	if err != nil {
+		return err
+	}
+	list, err := controllerclient.All[controllerapi.Gateway](ctx, c, "/v1/gateways", nil)
+	if err != nil {
+		return err
+	}
+	if len(list) == 0 {
+		return nil // the first of the fleet is still to come: that is said later
+	}
+	values, keys := map[string]map[string]int{}, map[string]bool{}
+	for i := range list {
+		for k, v := range list[i].Labels {
+			if values[k] == nil {
+				values[k] = map[string]int{}
+			}
+			values[k][v]++
+			keys[k] = true
+		}
+	}
+	fmt.Fprintf(a.err, "note: none of %s has the labels %s\n", counted(len(list), "gateway"), to)
+	for _, k := range selector.Keys() {
+		if values[k] == nil {
+			fmt.Fprintf(a.err, "  %s: no gateway has this label; there are: %s\n", k, dash(strings.Join(firstNames(slices.Sorted(maps.Keys(keys))), ", ")))
+			continue
+		}
+		var there []string
+		for _, v := range slices.Sorted(maps.Keys(values[k])) {
+			there = append(there, fmt.Sprintf("%s=%s (%s)", k, v, counted(values[k][v], "gateway")))
+		}
+		fmt.Fprintf(a.err, "  there are: %s\n", strings.Join(firstNames(there), ", "))
+	}
+	return nil
+}
+
+// firstNames bounds a list of names for eyes.
+func firstNames(list []string) []string {
+	const most = 20
+	if n := len(list) - most; n > 0 {
+		list = append(slices.Clone(list[:most]), fmt.Sprintf("%d more", n))
+	}
+	return list
+}
+
+// noteFunction says that a function is known to nobody. Setting something for it
+// ahead of its deployment is fine.
+func (a *app) noteFunction(ctx context.Context, c *controllerclient.Client, name string) error {
+	unknown, nearest, err := unknownFunction(ctx, c, name)
+	if unknown && err == nil {
+		fmt.Fprintf(a.err, "note: no gateway has a function %s, and no deployment names it%s; what is set counts from when one does\n", name, nearest)
+	}
+	return err
+}
+
+// noteSetting says of what is set that it is for no function, or for no gateway,
+// that there is.
+func (a *app) noteSetting(ctx context.Context, name, to string) error {
+	return a.withFleet(func(c *controllerclient.Client) error {
+		if err := a.noteFunction(ctx, c, name); err != nil {
+			return err
+		}
+		return a.checkChosen(ctx, c, to, false)
+	})
+}
+
+// checkRemoved refuses to take away what nobody knows of.
+func (a *app) checkRemoved(ctx context.Context, c *controllerclient.Client, name string) error {
+	unknown, nearest, err := unknownFunction(ctx, c, name)
+	if unknown && err == nil {
+		err = fmt.Errorf("no gateway has a function %s, and no deployment names it%s: there is nothing to remove", name, nearest)
+	}
+	return err
+}
+
+// unknownFunction reports whether no deployment, no signed target and no gateway
+// speaks of a function, and then which one may have been meant.
+func unknownFunction(ctx context.Context, c *controllerclient.Client, name string) (unknown bool, nearest string, err error) {
+	names := map[string]bool{}
+	deployments, err := controllerclient.All[controllerapi.Deployment](ctx, c, "/v1/deployments", nil)
+	for i := range deployments {
+		names[deployments[i].Function] = true
+	}
+	if err != nil || names[name] {
+		return false, "", mayNotLook(err)
+	}
+	targets, err := controllerclient.All[controllerapi.Target](ctx, c, "/v1/targets", nil)
+	for i := range targets {
+		names[targets[i].Function] = true
+	}
+	if err != nil || names[name] {
+		return false, "", mayNotLook(err)
+	}
+	states, err := controllerclient.All[controllerapi.GatewayState](ctx, c, "/v1/states", nil)
+	for i := range states {
+		for j := range states[i].Functions {
+			if f := &states[i].Functions[j]; f.Version > 0 {
+				names[f.Function] = true
+			}
+		}
+	}
+	if err != nil || names[name] {
+		return false, "", mayNotLook(err)
+	}
+	delete(names, fleetSystem)
+	delete(names, "")
+	if near := nearestName(name, slices.Sorted(maps.Keys(names))); near != "" {
+		nearest = " (did you mean " + near + "?)"
+	}
+	return true, nearest, nil
+}
+
+// nearestName is the name that takes the fewest changes to become one of some, if
+// they are few; empty is that there is none.
+func nearestName(name string, among []string) (nearest string) {
+	best := max(len(name)/3, 1) + 1
+	for _, n := range among {
+		if d := distance(name, n); d < best {
+			nearest, best = n, d
+		}
+	}
+	return nearest
+}
+
+// distance is how many bytes have to be changed, put in, left out or exchanged
+// with their neighbour to make b of a.
+func distance(a, b string) int {
+	rows := [3][]int{make([]int, len(b)+1), make([]int, len(b)+1), make([]int, len(b)+1)}
+	for j := range rows[1] {
+		rows[1][j] = j
+	}
+	for i := 1; i <= len(a); i++ {
+		before, last, now := rows[(i+2)%3], rows[i%3], rows[(i+1)%3]
+		now[0] = i
+		for j := 1; j <= len(b); j++ {
+			same := 1
+			if a[i-1] == b[j-1] {
+				same = 0
+			}
+			now[j] = min(last[j]+1, now[j-1]+1, last[j-1]+same)
+			if i > 1 && j > 1 && a[i-1] == b[j-2] && a[i-2] == b[j-1] {
+				now[j] = min(now[j], before[j-2]+1)
+			}
+		}
+	}
+	return rows[(len(a)+1)%3][len(b)]
+}
