@@ -12,6 +12,8 @@ import (
 
 	"github.com/headgate-io/headgate/function"
 	"github.com/headgate-io/headgate/gateway/functest"
+	"github.com/headgate-io/headgate/internal/slow"
+	"github.com/headgate-io/headgate/internal/testcache"
 	"github.com/headgate-io/headgate/internal/toolchain"
 	"github.com/headgate-io/headgate/sandbox"
 	"github.com/headgate-io/headgate/sandbox/engine/micropython"
@@ -19,6 +21,7 @@ import (
 )
 
 func TestExamples(t *testing.T) {
+	slow.UnderRace(t, slow.LargeGuests)
 	engine := openEngine(t)
 	manifests, err := filepath.Glob("*/headgate.yaml")
 	if err != nil || len(manifests) < 3 {
@@ -34,7 +37,7 @@ func TestExamples(t *testing.T) {
 
 func openEngine(t *testing.T) *sandbox.Engine {
 	t.Helper()
-	engine, err := sandbox.New(t.Context(), sandbox.Config{CacheDir: t.TempDir()})
+	engine, err := sandbox.New(t.Context(), sandbox.Config{CacheDir: testcache.Dir(t)})
 	if err != nil {
 		t.Fatal(err)
 	}

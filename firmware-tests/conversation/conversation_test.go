@@ -101,7 +101,11 @@ func TestRandomConversations(t *testing.T) {
 		programs int
 	}{{"memory", false, 400}, {"store", true, 60}} {
 		t.Run(kind.name, func(t *testing.T) {
-			for seed := range kind.programs {
+			programs := kind.programs
+			if testing.Short() {
+				programs /= 8
+			}
+			for seed := range programs {
 				t.Run(fmt.Sprint("seed=", seed), func(t *testing.T) {
 					hold(t, random(rand.New(rand.NewPCG(uint64(seed), 7)), kind.disk))
 				})

@@ -144,12 +144,7 @@ func (h *harness) round(ctx context.Context) error {
 	if err := h.kill(); err != nil {
 		return err
 	}
-	for _, p := range h.judge.Publishers {
-		h.recognised(p.Client)
-	}
-	for _, s := range h.judge.Subscribers {
-		h.recognised(s.Client)
-	}
+	h.judge.Recognised(fmt.Sprintf("kill %d", h.result.total()))
 	for {
 		h.arm()
 		err := h.look(ctx, fmt.Sprintf("after kill %d", h.result.total()))
@@ -167,18 +162,12 @@ func (h *harness) round(ctx context.Context) error {
 // ended reports whether the process has come to its step: its connections break
 // a moment before it is gone.
 func (h *harness) ended() bool {
-	for end := time.Now().Add(5 * time.Second); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
+	for end := time.Now().Add(time.Minute); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
 		if h.judge.Gateway.Ended() {
 			return true
 		}
 	}
 	return false
-}
-
-func (h *harness) recognised(c observer.Client) {
-	if errors.Is(c.Err, observer.ErrForgotten) {
-		h.judge.Violate("kill %d: %s: %v", h.result.total(), c.Name, c.Err)
-	}
 }
 
 // kill ends the process, where it has not ended itself, and the connections.
@@ -192,17 +181,8 @@ func (h *harness) kill() error {
 	default:
 		h.result.kills[anywhere]++
 	}
-	h.disconnect()
+	h.judge.Disconnect()
 	return nil
-}
-
-func (h *harness) disconnect() {
-	for _, p := range h.judge.Publishers {
-		p.Disconnect()
-	}
-	for _, s := range h.judge.Subscribers {
-		s.Disconnect()
-	}
 }
 
 // arm decides where the next process ends: every other one ends at a step of
@@ -227,6 +207,11 @@ func (h *harness) look(ctx context.Context, when string) error {
 	if err := h.judge.Gateway.Start(ctx); err != nil {
 		return err
 	}
+	if h.plan.fault != "" { // what waits for what is not there would wait until the time is over
+		if err := h.uploads.present(ctx, &h.judge, when); err != nil || len(h.judge.Violations) > 0 {
+			return err
+		}
+	}
 	if err := h.judge.Gateway.Drain(ctx, h.drainWithin()); err != nil {
 		if h.plan.fault != "" && !h.judge.Gateway.Ended() {
 			h.judge.Violate("%s: %v", when, err) // what they wait for is not there
@@ -246,7 +231,7 @@ func (h *harness) drainWithin() time.Duration {
 	if h.plan.fault != "" {
 		return 20 * time.Second
 	}
-	return time.Minute
+	return 3 * time.Minute
 }
 
 // finish redelivers what is still unacknowledged, lets the subscribers take
@@ -263,30 +248,9 @@ func (h *harness) finish(ctx context.Context) error {
 	if err := h.judge.Gateway.Start(ctx); err != nil {
 		return err
 	}
-	publishing, stop := context.WithTimeout(ctx, time.Minute)
-	defer stop()
-	var wg sync.WaitGroup
-	for _, p := range h.judge.Publishers {
-		wg.Go(func() { p.Run(publishing, h.judge.Gateway.Address, true) })
-	}
-	wg.Wait()
-	for _, p := range h.judge.Publishers {
-		if n := p.Unacknowledged(); n > 0 {
-			h.judge.Violate("%s: %d events were never acknowledged, though the gateway stayed up (%v)", p.Name, n, p.Err)
-		}
-	}
-	if err := h.judge.Gateway.Drain(ctx, time.Minute); err != nil {
+	if err := h.judge.Settle(ctx, 3*time.Minute, 2*time.Second); err != nil {
 		return err
 	}
-	for _, s := range h.judge.Subscribers {
-		if err := s.Connect(publishing, h.judge.Gateway.Address); err != nil {
-			h.judge.Violate("%s: at the end: %v", s.Name, err)
-			continue
-		}
-		s.Quiet(publishing, 2*time.Second)
-	}
-	h.disconnect()
-	h.judge.CheckSubscribers()
 	if err := errors.Join(h.uploads.check(ctx, &h.judge, "at the end"), h.uploads.checkSwept(ctx, &h.judge, h.dir)); err != nil {
 		return err
 	}

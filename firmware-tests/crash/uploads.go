@@ -114,6 +114,21 @@ func (u *uploads) upload(ctx context.Context, g *rig.Gateway) {
 	}
 }
 
+// present looks for what was acknowledged, which is there whatever still waits.
+func (u *uploads) present(ctx context.Context, j *observer.Judge, when string) error {
+	up, err := u.digests(ctx, j.Gateway, "uploads")
+	if err != nil {
+		return err
+	}
+	for n := 1; n <= u.last; n++ {
+		if u.acknowledged[n] && up[strconv.Itoa(n)] == "" {
+			j.Violate("%s: upload %d was acknowledged and is missing", when, n)
+			return nil
+		}
+	}
+	return u.checkBytes(ctx, j, when)
+}
+
 // check compares what is there with the ledger.
 func (u *uploads) check(ctx context.Context, j *observer.Judge, when string) error {
 	up, err := u.digests(ctx, j.Gateway, "uploads")
@@ -220,7 +235,7 @@ func (u *uploads) checkSwept(ctx context.Context, j *observer.Judge, dir string)
 		}
 	}
 	var files []string
-	for end := time.Now().Add(30 * time.Second); time.Now().Before(end); time.Sleep(100 * time.Millisecond) {
+	for end := time.Now().Add(3 * time.Minute); time.Now().Before(end); time.Sleep(100 * time.Millisecond) {
 		files = files[:0]
 		err := filepath.WalkDir(filepath.Join(dir, "state", "objects"), func(path string, d fs.DirEntry, err error) error {
 			if err == nil && !d.IsDir() {

@@ -26,14 +26,14 @@ type client struct {
 
 // connect opens a clean session and reads from it until it ends.
 func connect(ctx context.Context, address, name string, got func(*packets.PublishPacket)) (*client, error) {
-	conn, err := (&net.Dialer{Timeout: 20 * time.Second}).DialContext(ctx, "tcp", address)
+	conn, err := (&net.Dialer{Timeout: patience}).DialContext(ctx, "tcp", address)
 	if err != nil {
 		return nil, err
 	}
 	c := &client{Conn: conn, in: bufio.NewReaderSize(conn, 2048), got: got, acks: make(chan uint16, 64), ended: make(chan struct{})}
 	p := packets.NewControlPacket(packets.Connect).(*packets.ConnectPacket)
 	p.ProtocolName, p.ProtocolVersion, p.ClientIdentifier, p.CleanSession, p.Keepalive = "MQTT", 4, name, true, 300
-	_ = conn.SetDeadline(time.Now().Add(30 * time.Second))
+	_ = conn.SetDeadline(time.Now().Add(patience))
 	if err := p.Write(conn); err != nil {
 		return nil, errors.Join(err, conn.Close())
 	}

@@ -66,7 +66,7 @@ func main() {
 
 // play runs one scenario on a gateway of its own.
 func play(ctx context.Context, binary string, s scenario) error {
-	ctx, cancel := context.WithTimeout(ctx, 4*time.Minute)
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Minute)
 	defer cancel()
 	dir, err := os.MkdirTemp("", "headgate-crowd-")
 	if err != nil {

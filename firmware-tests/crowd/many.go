@@ -60,9 +60,12 @@ func closeAll(list []*client) {
 	}
 }
 
+// patience ends what would never end.
+const patience = 3 * time.Minute
+
 // eventually waits until fn finds nothing wrong.
 func eventually(ctx context.Context, fn func() error) error {
-	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	for {
 		err := fn()
@@ -310,7 +313,7 @@ func functions(ctx context.Context, g *rig.Gateway) error {
 			}
 		}
 	}
-	if err := g.Drain(ctx, time.Minute); err != nil {
+	if err := g.Drain(ctx, patience); err != nil {
 		return err
 	}
 	list, err := g.Functions(ctx)

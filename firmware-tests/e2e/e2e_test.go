@@ -82,7 +82,7 @@ func TestMosquittoClients(t *testing.T) {
 	for _, version := range []string{"mqttv311", "mqttv5"} {
 		for qos := range 3 {
 			t.Run(fmt.Sprintf("%s/qos%d", version, qos), func(t *testing.T) {
-				ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+				ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 				defer cancel()
 				sub := mosquitto(ctx, "mosquitto_sub", g.Address, "valve-3", valve, "-V", version, "-q", fmt.Sprint(qos), "-t", "farm/3/valve", "-C", "1", "-d")
 				var out rig.Output
@@ -115,9 +115,14 @@ func TestMosquittoClients(t *testing.T) {
 }
 
 func mosquitto(ctx context.Context, program, address, name, password string, args ...string) *exec.Cmd {
+	return anonymous(ctx, program, address, name, append([]string{"-u", name, "-P", password}, args...)...)
+}
+
+// anonymous is a client without a name.
+func anonymous(ctx context.Context, program, address, id string, args ...string) *exec.Cmd {
 	host, port, _ := net.SplitHostPort(address)
 	// stdbuf: what it prints is waited for, and must not stay in its buffer.
-	return exec.CommandContext(ctx, "stdbuf", append([]string{"-oL", program, "-h", host, "-p", port, "-i", name, "-u", name, "-P", password}, args...)...)
+	return exec.CommandContext(ctx, "stdbuf", append([]string{"-oL", program, "-h", host, "-p", port, "-i", id}, args...)...)
 }
 
 func TestMQTTJS(t *testing.T) {

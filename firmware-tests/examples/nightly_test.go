@@ -51,14 +51,17 @@ func checkNightly(ctx context.Context, s *site) error {
 	if err != nil {
 		return err
 	}
-	now := time.Now().In(madrid)
-	night := now
+	next, err := nextFour(ctx, madrid)
+	if err != nil {
+		return err
+	}
+	night := next
 	// Where the machine has a time server, the gateway believes that more than
 	// anybody, and its clock cannot be set to four.
 	state, err := unix.Adjtimex(&unix.Timex{})
 	settable := err != nil || state == unix.TIME_ERROR
-	if settable {
-		night = time.Date(now.Year(), now.Month(), now.Day()+1, 4, 0, 0, 0, madrid)
+	if !settable {
+		night = time.Now().In(madrid)
 	}
 
 	const days = 110
@@ -66,7 +69,7 @@ func checkNightly(ctx context.Context, s *site) error {
 	if err != nil {
 		return err
 	}
-	if err := s.firesAt(ctx, now, madrid); err != nil {
+	if err := s.firesAt(ctx, next); err != nil {
 		return err
 	}
 	if settable {
@@ -139,14 +142,30 @@ func (s *site) keeps(ctx context.Context, want int) error {
 	return nil
 }
 
+// nextFour is when it is four in the morning next. Where that is near, it waits
+// until it is past: nothing may fire by itself while the check drives the clock.
+func nextFour(ctx context.Context, zone *time.Location) (time.Time, error) {
+	for {
+		now := time.Now().In(zone)
+		next := time.Date(now.Year(), now.Month(), now.Day(), 4, 0, 0, 0, zone)
+		if !next.After(now) {
+			next = time.Date(now.Year(), now.Month(), now.Day()+1, 4, 0, 0, 0, zone)
+		}
+		if next.Sub(now) > 2*time.Minute {
+			return next, nil
+		}
+		select {
+		case <-time.After(next.Sub(now)):
+		case <-ctx.Done():
+			return time.Time{}, ctx.Err()
+		}
+	}
+}
+
 // firesAt compares when nightly fires next with the calendar.
-func (s *site) firesAt(ctx context.Context, now time.Time, madrid *time.Location) error {
+func (s *site) firesAt(ctx context.Context, next time.Time) error {
 	if _, err := s.Run(ctx, "clock", "set", "now"); err != nil {
 		return err
-	}
-	next := time.Date(now.Year(), now.Month(), now.Day(), 4, 0, 0, 0, madrid)
-	if !next.After(now) {
-		next = time.Date(now.Year(), now.Month(), now.Day()+1, 4, 0, 0, 0, madrid)
 	}
 	return s.until(ctx, func() error {
 		out, err := s.Run(ctx, "describe", "nightly", "--json")

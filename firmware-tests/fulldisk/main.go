@@ -1,10 +1,15 @@
-// Command fulldisk shows what a gateway does on a disk without room.
+// Command fulldisk shows what a gateway, and a controller, does on a disk without
+// room.
 //
 // First for real: its state is on a small tmpfs, which is filled to the last
 // byte while publishers publish. They must get an error (version 5: 0x97;
 // 3.1.1: no acknowledgement), what settles must go on settling, a killed
 // gateway must start again, and once the filler is gone publishing goes on,
-// without a restart.
+// without a restart. So for updates: what the owner signs finds no room, the
+// version before stays live, and it is taken once there is room.
+//
+// A controller's disk is filled too, while gateways report: they keep what they
+// have, changes and uploads get 507, and everything is counted once there is room.
 //
 // Then injected: under strace, one write of the database after another fails
 // with "no space left on device" or "I/O error", for a while, in start and
@@ -27,10 +32,22 @@ import (
 
 func main() {
 	binary := flag.String("headgate", "bin/headgate", "the gateway's binary")
+	controller := flag.String("controller", "bin/headgate-controller", "the controller's binary")
+	alone := flag.Bool("controller-only", false, "show what a controller does, and no gateway")
 	sites := flag.Int("sites", 60, "how many calls of the database to let fail")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	err := filled(ctx, *binary)
+	err := controlling(ctx, *controller)
+	if err == nil && *alone {
+		stop()
+		return
+	}
+	if err == nil {
+		err = filled(ctx, *binary)
+	}
+	if err == nil {
+		err = updating(ctx, *binary)
+	}
 	if err == nil {
 		err = injected(ctx, *binary, *sites)
 	}
@@ -51,6 +68,9 @@ type crowd struct {
 }
 
 const publishers = 4
+
+// patience ends what would never end.
+const patience = 3 * time.Minute
 
 // newCrowd starts a gateway for the first time, with functions and publishers.
 func newCrowd(ctx context.Context, binary, dir string) (*crowd, error) {
@@ -112,7 +132,7 @@ func (c *crowd) rest() {
 
 // settle redelivers everything and looks a last time.
 func (c *crowd) settle(ctx context.Context, when string) error {
-	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	c.judge.Redeliver(ctx)
 	for _, p := range c.judge.Publishers {
@@ -120,7 +140,7 @@ func (c *crowd) settle(ctx context.Context, when string) error {
 			c.judge.Violate("%s: %s: %d events are not acknowledged (%v)", when, p.Name, n, p.Err)
 		}
 	}
-	if err := c.judge.Gateway.Drain(ctx, time.Minute); err != nil {
+	if err := c.judge.Gateway.Drain(ctx, patience); err != nil {
 		return err
 	}
 	return c.judge.Check(ctx, when, true)

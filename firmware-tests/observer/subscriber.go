@@ -176,6 +176,16 @@ func (s *Subscriber) Quiet(ctx context.Context, silence time.Duration) {
 	}
 }
 
+// distinct is how many numbers came on a topic.
+func (s *Subscriber) distinct(topic string) int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if r := s.got[topic]; r != nil {
+		return len(r.Times)
+	}
+	return 0
+}
+
 // Received returns a copy of the ledger, by topic.
 func (s *Subscriber) Received() map[string]Received {
 	s.mu.Lock()

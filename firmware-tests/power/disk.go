@@ -231,8 +231,7 @@ func (d *disk) same(root string) error {
 			return fmt.Errorf("the trace says that %s is there, and it is not", name)
 		}
 		b := f.whole()
-		f.takeCut(&b, was.safe)
-		if i := mismatch(b, was.safe); i >= 0 && !oneWrite(b[i:], was.safe[i:]) {
+		if i := mismatch(b, was.safe); i >= 0 {
 			return fmt.Errorf("the trace does not explain %s from byte %d on (%d bytes, and %d in the trace)", name, i, len(was.safe), len(b))
 		}
 		delete(real.files, name)
@@ -250,32 +249,6 @@ func (f *file) whole() []byte {
 		b = f.pending[i].onto(b)
 	}
 	return b
-}
-
-// takeCut takes what the kill cut off from what is there.
-func (f *file) takeCut(b *[]byte, real []byte) {
-	for i := range f.pending {
-		w := &f.pending[i]
-		if !w.cut || w.kind != opWrite {
-			continue
-		}
-		from, to := int(w.offset), min(int(w.offset)+max(w.size, len(w.data)), len(real))
-		if len(*b) > len(real) { // it did not get so far
-			*b = (*b)[:len(real)]
-		}
-		if from >= to {
-			continue
-		}
-		known := pendingWrite{call: call{kind: opWrite, offset: w.offset, data: real[from:to]}}
-		*b = known.onto(*b)
-	}
-}
-
-// oneWrite reports whether what differs may be the one write that the kill cut
-// off before strace could say what it was.
-func oneWrite(a, b []byte) bool {
-	const page = 4096
-	return len(a) == len(b) && (len(a) <= page || mismatch(a[page:], b[page:]) < 0)
 }
 
 func mismatch(a, b []byte) int {

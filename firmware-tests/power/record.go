@@ -3,9 +3,13 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/headgate-io/headgate/firmware-tests/observer"
@@ -47,22 +51,19 @@ func record(ctx context.Context, p plan, dir string) (*recording, error) {
 	g.Env = p.env
 	// With -D the gateway stays this program's child, and strace its own.
 	g.Wrap = []string{
-		"strace", "-D", "-f", "--seccomp-bpf", "-yy", "-xx", "-s", "16777216", "-e", "signal=none", "-o", trace,
+		"strace", "-D", "-f", "--seccomp-bpf", "-yy", "-xx", "-s", "16777216", "-e", "signal=SIGSTOP", "-o", trace,
 		"-e", "trace=?open,openat,pwrite64,pwritev,pwritev2,write,writev,ftruncate,fallocate,fsync,fdatasync,sync_file_range,copy_file_range,sendfile,rename,renameat,renameat2,unlink,unlinkat",
 	}
 	if err := g.Start(ctx); err != nil {
 		return nil, err
 	}
 	publish(ctx, g, pubs, up, p.load)
-	if err := g.Kill(); err != nil {
+	if err := errors.Join(standStill(ctx, g.Pid(), trace), g.Kill()); err != nil {
 		return nil, err
 	}
 	for _, pub := range pubs {
 		pub.Disconnect()
 		rec.publishers[pub.Address] = pub
-	}
-	if err := waitComplete(ctx, trace); err != nil {
-		return nil, err
 	}
 	f, err := os.Open(trace)
 	if err != nil {
@@ -112,23 +113,37 @@ func publish(ctx context.Context, g *rig.Gateway, pubs []*observer.Publisher, up
 	wg.Wait()
 }
 
-// waitComplete waits until strace has written the gateway's end.
-func waitComplete(ctx context.Context, trace string) error {
-	ctx, stop := context.WithTimeout(ctx, 30*time.Second)
+var stopped = regexp.MustCompile(`(?m)^(\d+) +--- stopped by SIGSTOP ---$`)
+
+// standStill stops the gateway where none of its threads is within a call: the
+// trace then has all that it did, and how it ended.
+func standStill(ctx context.Context, pid int, trace string) error {
+	if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
+		return err
+	}
+	ctx, stop := context.WithTimeout(ctx, 2*time.Minute)
 	defer stop()
-	for size := int64(-1); ; {
-		info, err := os.Stat(trace)
+	for {
+		threads, err := os.ReadDir(fmt.Sprintf("/proc/%d/task", pid))
 		if err != nil {
 			return err
 		}
-		if info.Size() == size {
+		text, err := os.ReadFile(trace)
+		if err != nil {
+			return err
+		}
+		still := map[string]bool{}
+		for _, m := range stopped.FindAllSubmatch(text, -1) {
+			still[string(m[1])] = true
+		}
+		moving := slices.DeleteFunc(threads, func(thread os.DirEntry) bool { return still[thread.Name()] })
+		if len(moving) == 0 {
 			return nil
 		}
-		size = info.Size()
 		select {
 		case <-ctx.Done():
-			return errors.New("strace does not come to an end")
-		case <-time.After(300 * time.Millisecond):
+			return fmt.Errorf("%d of the gateway's threads do not stop", len(moving))
+		case <-time.After(100 * time.Millisecond):
 		}
 	}
 }

@@ -34,10 +34,6 @@ type call struct {
 	offset  int64
 	data    []byte // what was written; for opTruncate offset is the size
 	started int
-	// cut is true for a call that the kill cut off: it was done or not. What
-	// it was to write may not be known any more, only how much: size.
-	cut  bool
-	size int
 }
 
 // traceReader reads what strace -f -yy -xx wrote.
@@ -60,7 +56,8 @@ var (
 )
 
 // readTrace returns the calls that concern files below root, and what was
-// sent to clients.
+// sent to clients. All of them have returned: the gateway was stopped before its
+// end.
 func readTrace(r io.Reader, root string) ([]call, error) {
 	t := &traceReader{root: root, pending: map[string]pendingCall{}, offsets: map[string]int64{}}
 	scan := bufio.NewScanner(r)
@@ -75,8 +72,8 @@ func readTrace(r io.Reader, root string) ([]call, error) {
 		}
 	}
 	for _, p := range t.pending {
-		if p.at >= 0 {
-			t.calls[p.at].cut = true
+		if _, ours, err := t.parse(p.text + ") = ?"); err != nil || ours {
+			return nil, fmt.Errorf("the gateway was ended within a call: %.120s", p.text)
 		}
 	}
 	return t.calls, scan.Err()
@@ -109,14 +106,10 @@ func (t *traceReader) line(thread, text string) error {
 // done takes a call that has returned.
 func (t *traceReader) done(text string, p pendingCall) error {
 	if strings.Contains(text, ") = -1 ") {
-		if p.at < 0 {
-			return nil
+		if p.at >= 0 {
+			t.calls[p.at].kind = opNothing // as when a file is removed that is not there, or a client has gone
 		}
-		if c := &t.calls[p.at]; c.kind == opUnlink || c.kind == opRename {
-			c.kind = opNothing // as when a file is removed that is not there
-			return nil
-		}
-		return fmt.Errorf("a call failed that was taken for done: %.80s", text)
+		return nil
 	}
 	if p.at >= 0 {
 		return nil // it was taken at its beginning
@@ -126,19 +119,13 @@ func (t *traceReader) done(text string, p pendingCall) error {
 		return err
 	}
 	c.started = p.began
-	if strings.HasSuffix(text, "= ?") {
-		if c.kind == opSync || c.kind == opCreate {
-			return nil // it has not returned
-		}
-		c.cut = true
-	}
 	t.calls = append(t.calls, c)
 	return nil
 }
 
 var (
-	openFile   = regexp.MustCompile(`^open(?:at)?\((?:[^",]*, )?"([^"]*)", ([A-Z_|]+).*\) = \d+`)
-	positioned = regexp.MustCompile(`^pwrite64\(\d+<([^>]*)>(\S*), (?:"([^"]*)"|0x[0-9a-f]+)(\.\.\.)?, (\d+), (\d+)`)
+	openFile   = regexp.MustCompile(`^open(?:at)?\((?:[^",]*, )?"([^"]*)", ([A-Z_|]+).*\) = [\d?]`)
+	positioned = regexp.MustCompile(`^pwrite64\(\d+<([^>]*)>(\S*), "([^"]*)"(\.\.\.)?, (\d+), (\d+)`)
 	plain      = regexp.MustCompile(`^write\(\d+<(TCP:\[[^\]]*\]|[^>]*)>(\S*), "([^"]*)"(\.\.\.)?, (\d+)`)
 	truncate   = regexp.MustCompile(`^ftruncate\(\d+<([^>]*)>, (\d+)`)
 	syncing    = regexp.MustCompile(`^(?:fsync|fdatasync)\(\d+<([^>]*)>`)
@@ -158,12 +145,11 @@ func (t *traceReader) parse(text string) (c call, ok bool, err error) {
 			return t.below(c)
 		}
 	case "pwrite64":
-		if m := positioned.FindStringSubmatch(text); m != nil && m[2] == "" {
+		if m := positioned.FindStringSubmatch(text); m == nil {
+			return c, false, fmt.Errorf("a write that strace did not read: %.80s", text)
+		} else if m[2] == "" {
 			c, err = written(m[1], m[3], m[4], m[5])
 			c.offset, _ = strconv.ParseInt(m[6], 10, 64)
-			if c.size, _ = strconv.Atoi(m[5]); c.size != len(c.data) {
-				c.data, c.cut = nil, true
-			}
 			return t.checked(c, err)
 		}
 	case "write":

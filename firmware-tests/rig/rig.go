@@ -35,6 +35,9 @@ type Gateway struct {
 	Address string
 	// Client speaks to it.
 	Client *client.Client
+	// Remote is the admin API of a gateway on another machine, and Token opens
+	// it; somebody else starts and ends that one.
+	Remote, Token string
 
 	cmd    *exec.Cmd
 	exited chan error
@@ -44,9 +47,11 @@ type Gateway struct {
 // ErrEnded is a process that had ended by itself.
 var ErrEnded = errors.New("the gateway had ended by itself")
 
+// What a gateway takes on a machine that is busy, or stands still for a while,
+// is no fault of its; these only end what would never end.
 const (
-	readyWithin = 30 * time.Second
-	stopWithin  = 20 * time.Second
+	readyWithin = 3 * time.Minute
+	stopWithin  = time.Minute
 )
 
 // New prepares a gateway in dir on a loopback port that is free now. The extra
@@ -69,9 +74,20 @@ func New(binary, dir string, mqtt ...string) (*Gateway, error) {
 	return g, err
 }
 
+// NewRemote is for a gateway that runs elsewhere: its MQTT listener, and its
+// admin API with the token. dir holds the author key and projects, binary is the
+// command line.
+func NewRemote(binary, dir, address, remote, token string) (g *Gateway, err error) {
+	g = &Gateway{Binary: binary, Dir: dir, Address: address, Remote: remote, Token: token}
+	g.Client, err = client.New(remote, token)
+	return g, err
+}
+
 // FreeAddress is a loopback address that nobody listens on now.
-func FreeAddress() (string, error) {
-	l, err := (&net.ListenConfig{}).Listen(context.Background(), "tcp", "127.0.0.1:0")
+func FreeAddress() (string, error) { return freeAddress("127.0.0.1") }
+
+func freeAddress(ip string) (string, error) {
+	l, err := (&net.ListenConfig{}).Listen(context.Background(), "tcp", net.JoinHostPort(ip, "0"))
 	if err != nil {
 		return "", err
 	}
@@ -91,7 +107,12 @@ func (g *Gateway) Configure(text string) error {
 func (g *Gateway) configFile() string { return filepath.Join(g.Dir, "config.yaml") }
 
 // Host is the admin API's address, for HEADGATE_HOST.
-func (g *Gateway) Host() string { return "unix://" + filepath.Join(g.Dir, "state", "admin.sock") }
+func (g *Gateway) Host() string {
+	if g.Remote != "" {
+		return g.Remote
+	}
+	return "unix://" + filepath.Join(g.Dir, "state", "admin.sock")
+}
 
 // Pid is the process's id while it runs.
 func (g *Gateway) Pid() int { return g.cmd.Process.Pid }
@@ -183,7 +204,7 @@ func (g *Gateway) Ended() bool { return len(g.exited) > 0 }
 // Run runs the command line against this gateway and returns what it printed.
 func (g *Gateway) Run(ctx context.Context, args ...string) (string, error) {
 	cmd := exec.CommandContext(ctx, g.Binary, args...)
-	cmd.Env = append(os.Environ(), "HEADGATE_HOST="+g.Host(), "HEADGATE_HOME="+g.Dir)
+	cmd.Env = append(os.Environ(), "HEADGATE_HOST="+g.Host(), "HEADGATE_HOME="+g.Dir, "HEADGATE_TOKEN="+g.Token)
 	out, err := cmd.CombinedOutput()
 	if err != nil {
 		return string(out), fmt.Errorf("headgate %v: %w\n%s", args, err, out)
@@ -206,26 +227,48 @@ func (g *Gateway) Functions(ctx context.Context) (list []api.Function, err error
 	return list, g.Client.Do(ctx, http.MethodGet, "/v1/functions", nil, &list)
 }
 
+// answerWithin bounds one question about the queue. A connection to another
+// machine may have gone while it started; the next question has a new one.
+const answerWithin = 15 * time.Second
+
 // Drain waits until no durable event waits or runs.
 func (g *Gateway) Drain(ctx context.Context, within time.Duration) error {
 	ctx, cancel := context.WithTimeout(ctx, within)
 	defer cancel()
+	var waiting []string
 	for {
-		list, err := g.Functions(ctx)
-		if err != nil {
+		list, err := g.ask(ctx)
+		switch {
+		case err != nil && g.Remote == "":
 			return fmt.Errorf("drain: %w", err)
-		}
-		waiting := int64(0)
-		for _, f := range list {
-			waiting += f.Counters.Queued
-		}
-		if waiting == 0 {
-			return nil
+		case err == nil:
+			waiting = waiting[:0]
+			for _, f := range list {
+				if f.Counters.Queued > 0 {
+					waiting = append(waiting, fmt.Sprintf("%s: %+v %s", f.Name, f.Counters, f.Broken))
+				}
+			}
+			if len(waiting) == 0 {
+				return nil
+			}
 		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("drain: %d events still wait after %v", waiting, within)
+			return fmt.Errorf("drain: events still wait after %v: %v (%w)", within, waiting, errors.Join(ctx.Err(), err))
 		case <-time.After(10 * time.Millisecond):
 		}
 	}
+}
+
+func (g *Gateway) ask(ctx context.Context) ([]api.Function, error) {
+	if g.Remote == "" {
+		return g.Functions(ctx)
+	}
+	ctx, cancel := context.WithTimeout(ctx, answerWithin)
+	defer cancel()
+	list, err := g.Functions(ctx)
+	if err != nil {
+		g.Client.Close()
+	}
+	return list, err
 }

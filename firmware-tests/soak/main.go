@@ -56,7 +56,7 @@ func soak(ctx context.Context, g *rig.Gateway, length time.Duration) error {
 	if err != nil {
 		return err
 	}
-	working, stop := context.WithTimeout(ctx, length)
+	working, stop := context.WithCancel(ctx)
 	defer stop()
 	l.start(working)
 	fmt.Println(header)
@@ -64,10 +64,12 @@ func soak(ctx context.Context, g *rig.Gateway, length time.Duration) error {
 	tick := time.NewTicker(length / samples)
 	defer tick.Stop()
 	began := time.Now()
-	for len(taken) < samples-1 && working.Err() == nil {
+	for len(taken) < samples-1 { // however long that takes
 		select {
-		case <-working.Done():
-			continue
+		case <-ctx.Done():
+			stop()
+			l.wait()
+			return ctx.Err()
 		case <-tick.C:
 		}
 		s, err := takeSample(ctx, g)
@@ -79,9 +81,6 @@ func soak(ctx context.Context, g *rig.Gateway, length time.Duration) error {
 	}
 	stop()
 	l.wait()
-	if err := ctx.Err(); err != nil {
-		return err
-	}
 	if err := l.settle(ctx); err != nil {
 		return err
 	}
@@ -90,10 +89,10 @@ func soak(ctx context.Context, g *rig.Gateway, length time.Duration) error {
 
 // settle looks whether everything is there that was acknowledged.
 func (l *load) settle(ctx context.Context) error {
-	within, cancel := context.WithTimeout(ctx, time.Minute)
+	within, cancel := context.WithTimeout(ctx, 3*time.Minute)
 	defer cancel()
 	l.judge.Redeliver(within)
-	if err := l.judge.Gateway.Drain(ctx, time.Minute); err != nil {
+	if err := l.judge.Gateway.Drain(ctx, 3*time.Minute); err != nil {
 		return err
 	}
 	return l.judge.Check(ctx, "at the end", false)
