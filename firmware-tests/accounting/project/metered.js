@@ -1,0 +1,1 @@
+export default (event) => ({seen: event.data});
