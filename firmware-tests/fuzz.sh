@@ -6,13 +6,12 @@ cd "$(dirname "$0")/.."
 go=$1 fuzztime=$2
 ran=0
 
-for package in $("$go" list ./...); do
-  dir=$("$go" list -f '{{.Dir}}' "$package")
+while read -r package dir; do
   for target in $(grep -hos '^func Fuzz[A-Za-z0-9_]*' "$dir"/*_test.go | sed 's/^func //' | sort); do
     echo "fuzz $package $target"
     # A minute of minimising per input, which is the default, leaves little time
     # for new ones; what fails is shown whole.
-    if ! said=$("$go" test -run '^$' -fuzz "^$target\$" -fuzztime "$fuzztime" -fuzzminimizetime 20x "$package" 2>&1); then
+    if ! said=$("$go" test -run '^$' -fuzz "^$target\$" -fuzztime "$fuzztime" -fuzzminimizetime 20x "$package" 2>&1 </dev/null); then
       # The end of the time can be taken for a failure (golang/go#75804). What
       # fails writes its input down.
       if grep -q 'context deadline exceeded' <<<"$said" && ! grep -q 'Failing input' <<<"$said"; then
@@ -26,5 +25,5 @@ for package in $("$go" list ./...); do
     fi
     ran=$((ran + 1))
   done
-done
+done < <("$go" list -f '{{.ImportPath}} {{.Dir}}' ./...)
 echo "$ran fuzz targets, no failure"
