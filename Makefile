@@ -4,7 +4,8 @@
 GO       ?= go
 VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 LDFLAGS  := -s -w -X github.com/headgate-io/headgate/gateway.version=$(VERSION) -X github.com/headgate-io/headgate/controller.version=$(VERSION)
-BUILD    := CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)'
+TRIMPATH ?= -trimpath
+BUILD    := CGO_ENABLED=0 $(GO) build $(TRIMPATH) -ldflags '$(LDFLAGS)'
 TOOL     := $(GO) tool -modfile=tools/go.mod
 FUZZTIME ?= 10s
 ROUNDS   ?= 50
@@ -37,8 +38,9 @@ build: engines ## Build bin/headgate and bin/headgate-controller for this machin
 	@$(BUILD) -o bin/headgate ./cmd/headgate
 	@$(BUILD) -o bin/headgate-controller ./cmd/headgate-controller
 
+BOARDS ?= linux/arm64 linux/arm/7 linux/arm/6 linux/amd64
 cross: engines ## Build static binaries for the boards: arm64, armv7, armv6, amd64
-	@./firmware-tests/cross.sh '$(GO)' '$(LDFLAGS)'
+	@./firmware-tests/cross.sh '$(GO)' '$(TRIMPATH)' '$(LDFLAGS)' $(BOARDS)
 
 COMPRESS ?= yes
 IMAGE := dist/headgate-$(VERSION)-rpi.img
@@ -74,7 +76,7 @@ test: ## Run the tests; Go is all they need
 
 # Tests that would take minutes there leave themselves out: internal/slow.
 race: ## Run the tests under the race detector
-	$(GO) test -race -short $(LONGEST) ./...
+	CGO_ENABLED=1 $(GO) test -race -short $(LONGEST) ./...
 
 conformance: ## Record what the broker's tests show of MQTT 3.1.1 and 5.0 in docs/CONFORMANCE.md
 	$(GO) test -count=1 ./mqtt/broker -update
@@ -191,6 +193,12 @@ check: CROWD = clients|fan-out|10 000
 check: FUZZTIME = 1s
 check: CHECKS = 1000
 check: COMPRESS = no
+# Packages are compiled once for the tests and for the programs: without cgo, as
+# boards have them, and with the paths they lie at. ARMv6 stands for both 32-bit
+# ARMs.
+check: export CGO_ENABLED = 0
+check: export TRIMPATH =
+check: BOARDS = linux/arm64 linux/arm/6 linux/amd64
 # Tests wait more than they compute: four packages at a time fill two cores.
 check: export GOFLAGS ?= -p=4
 check: export HEADGATE_DEMO_SECONDS ?= 20

@@ -1,15 +1,16 @@
 #!/usr/bin/env bash
-# Builds bin/headgate for every board and shows that each is static.
-# usage: cross.sh GO LDFLAGS
+# Builds bin/headgate for the boards and shows that each is static.
+# usage: cross.sh GO TRIMPATH LDFLAGS OS/ARCH[/ARM]...
 set -euo pipefail
 cd "$(dirname "$0")/.."
-go=$1 ldflags=$2
+go=$1 trimpath=$2 ldflags=$3
+shift 3
 mkdir -p dist
 
-for target in linux/arm64 linux/arm/7 linux/arm/6 linux/amd64; do
+for target in "$@"; do
   IFS=/ read -r os arch arm <<<"$target"
   out=dist/headgate-$os-$arch${arm:+v$arm}
-  GOOS=$os GOARCH=$arch GOARM=${arm:-} CGO_ENABLED=0 "$go" build -trimpath -ldflags "$ldflags" -o "$out" ./cmd/headgate
+  GOOS=$os GOARCH=$arch GOARM=${arm:-} CGO_ENABLED=0 "$go" build $trimpath -ldflags "$ldflags" -o "$out" ./cmd/headgate
   if readelf -lW "$out" | grep -q INTERP; then
     echo "$out is not static" >&2
     exit 1
