@@ -24,13 +24,15 @@ type bank struct {
 	// moved it.
 	charged map[string]int
 	keys    map[string]bool
-	// ill is how often an order had no good answer; twice at most, so that
-	// four attempts are enough.
+	// ill is how often an order had no good answer; twice at most, and never
+	// after a good one: what four attempts end in is not the bank's illness.
 	ill    map[string]int
 	random *rand.Rand
 
 	requests, lost, voids int
 }
+
+const mostIll = 2
 
 func newBank(t *testing.T, key string) *bank {
 	b := &bank{key: key}
@@ -72,7 +74,7 @@ func (b *bank) charge(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	fate := b.random.IntN(6)
-	if b.ill[c.Order] == 2 {
+	if b.ill[c.Order] == mostIll {
 		fate = -1
 	} else if fate < 2 {
 		b.ill[c.Order]++
@@ -90,6 +92,7 @@ func (b *bank) charge(w http.ResponseWriter, r *http.Request) {
 		b.lost++
 		panic(http.ErrAbortHandler) // the money moved, and nobody hears
 	}
+	b.ill[c.Order] = mostIll
 	w.WriteHeader(http.StatusCreated)
 }
 

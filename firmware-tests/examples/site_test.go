@@ -28,9 +28,11 @@ type site struct {
 	passwords map[string]string
 	key       string
 	// until gives up after quiet, counted from when the gateway had nothing to
-	// do any more, and after limit in any case.
-	quiet, limit time.Duration
-	report       []string
+	// do any more; after hopeless where the complaint is missed, which a gateway
+	// that tries for ever would not change; and after limit in any case.
+	quiet  time.Duration
+	missed string
+	report []string
 }
 
 // addKey makes the key that curl shows.
@@ -77,14 +79,18 @@ func (s *site) say(format string, args ...any) {
 // until asks again and again until done has no fault left, and else returns
 // the last one. It waits on while functions have work.
 func (s *site) until(ctx context.Context, done func() error) error {
-	ctx, cancel := context.WithTimeout(ctx, s.limit)
+	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	var before uint64
-	idle := time.Now()
+	started := time.Now()
+	idle := started
 	for {
 		fault := done()
 		if fault == nil {
 			return nil
+		}
+		if s.missed != "" && strings.Contains(fault.Error(), s.missed) && time.Since(started) > hopeless {
+			return fault
 		}
 		work, busy, err := s.work(ctx)
 		switch {
