@@ -136,7 +136,7 @@ func reportedCounts(c update.Count) wire.Counts {
 func (g *Gateway) reportedSystem() wire.ReportedSystem {
 	out := wire.ReportedSystem{Version: Version()}
 	if g.system.slots == nil {
-		out.Fixed = cut(g.system.fixed())
+		out.Fixed = g.system.fixed()
 		return out
 	}
 	s, err := g.system.slots.Load()

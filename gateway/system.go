@@ -12,6 +12,7 @@ import (
 	"github.com/headgate-io/headgate/gateway/admin/api"
 	"github.com/headgate-io/headgate/gateway/doctor"
 	"github.com/headgate-io/headgate/gateway/slot"
+	"github.com/headgate-io/headgate/sync/wire"
 )
 
 // ErrUpdate ends Run when another binary shall take over: the launcher starts
@@ -41,20 +42,20 @@ func (g *Gateway) openSystem() (err error) {
 	return err
 }
 
-// fixed says what brings this binary where the gateway takes none; empty is that
-// it does.
-func (s *system) fixed() string {
+// fixed is what brings this binary where the gateway takes none; empty is that it
+// does.
+func (s *system) fixed() wire.Bringer {
 	if s.slots != nil {
 		return ""
 	}
-	file, _ := os.Executable() // without it nothing more is said
+	file, _ := os.Executable() // without it nothing more is known
 	switch {
 	case strings.HasPrefix(file, "/usr/bin/"):
-		return "a package brings this binary: on the gateway, 'apt install ./headgate_VERSION_ARCH.deb'"
+		return wire.Package
 	case strings.HasPrefix(file, "/usr/local/bin/"):
-		return "'headgate install' brought this binary: run it on the gateway with the new one"
+		return wire.Installer
 	}
-	return "this binary is not the gateway's own affair (system.dir): put the new one in its place on the gateway"
+	return wire.Somebody
 }
 
 // Status says which binary runs.
@@ -85,7 +86,7 @@ func (s *system) Describe() (api.System, error) {
 // is on.
 func (s *system) Update(ctx context.Context, r io.Reader, o api.SystemUpdate) (api.SystemBinary, error) {
 	if s.slots == nil {
-		return api.SystemBinary{}, admin.Refusal(errors.New(s.fixed()))
+		return api.SystemBinary{}, admin.Refusal(errors.New(s.fixed().Sentence()))
 	}
 	return s.stage(ctx, r, slot.Update{SHA256: o.SHA256, Within: o.Within})
 }

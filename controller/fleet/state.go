@@ -169,7 +169,7 @@ func (p *Plan) targetOf(w wire.DesiredFunction) store.Target {
 }
 
 func (v *view) system(said *wire.Reported) {
-	v.out.System = api.SystemState{Wanted: v.wants.System, Version: said.System.Version, Fixed: said.System.Fixed}
+	v.out.System = api.SystemState{Wanted: v.wants.System, Version: said.System.Version, Fixed: said.System.Fixed.Sentence()}
 	d := v.p.winners(v.g)[System]
 	if d == nil || said.System.Fixed != "" {
 		return

@@ -129,7 +129,7 @@ func (s *Service) Reported(ctx context.Context, gateway string, m *wire.Reported
 		if err != nil || !fresh {
 			return err
 		}
-		if err := errors.Join(tx.SetFollows(ctx, gateway, min(m.Revision, maxNumber)), tx.SetFixed(ctx, gateway, m.System.Fixed)); err != nil {
+		if err := errors.Join(tx.SetFollows(ctx, gateway, min(m.Revision, maxNumber)), tx.SetFixed(ctx, gateway, m.System.Fixed.Sentence())); err != nil {
 			return err
 		}
 		if err := observe(ctx, tx, g, m, now); err != nil {
@@ -162,7 +162,8 @@ func (s *Service) Reported(ctx context.Context, gateway string, m *wire.Reported
 // trim bounds the words of a report, to what is kept and shown.
 func trim(m *wire.Reported) {
 	s := &m.System
-	m.Error, s.Note, s.Version, s.Fixed, s.FailedAttempt = short(m.Error), short(s.Note), short(s.Version), short(s.Fixed), short(s.FailedAttempt)
+	m.Error, s.Note, s.Version, s.FailedAttempt = short(m.Error), short(s.Note), short(s.Version), short(s.FailedAttempt)
+	s.Fixed = wire.Bringer(short(string(s.Fixed)))
 	for i := range m.Functions {
 		f := &m.Functions[i]
 		f.Note, f.Stage = short(f.Note), short(f.Stage)

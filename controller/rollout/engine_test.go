@@ -175,7 +175,7 @@ func (w *world) speak(g *gateway, s *fleet.Service) {
 	w.Helper()
 	w.mu.Lock()
 	g.seq++
-	m := &wire.Reported{Start: 7, Seq: g.seq, Time: w.now.UnixMicro(), System: wire.ReportedSystem{Fixed: g.fixed}}
+	m := &wire.Reported{Start: 7, Seq: g.seq, Time: w.now.UnixMicro(), System: wire.ReportedSystem{Fixed: wire.Bringer(g.fixed)}}
 	if g.want != nil && g.want.System != "" && g.fixed == "" {
 		m.System.SHA256 = []byte{1}
 	}

@@ -48,7 +48,7 @@ var vectors = map[string]any{
 		}},
 		System: wire.ReportedSystem{Version: "1.4.0", SHA256: bytes.Repeat([]byte{5}, 32), Trial: true, Failed: bytes.Repeat([]byte{6}, 32), Note: "not ready"},
 	},
-	"reported-fixed": &wire.Reported{Start: 9, Seq: 3, System: wire.ReportedSystem{Version: "1.4.0", Fixed: "a package brings it", FailedAttempt: wire.NoAttempt}},
+	"reported-fixed": &wire.Reported{Start: 9, Seq: 3, System: wire.ReportedSystem{Version: "1.4.0", Fixed: wire.Package, FailedAttempt: wire.NoAttempt}},
 	"desired-system": &wire.Desired{Revision: 6, System: "system/arm64/1.5.0", SystemAttempt: "d3"},
 	"answer":         &wire.Answer{ID: "a1", Body: []byte("zstd"), Error: "no", Cut: true},
 	"telemetry":      &wire.Telemetry{Start: 9, Seq: 3, Values: []wire.Value{{Topic: "farm/level", Payload: []byte("12.5"), Time: 1_790_000_000_000_000, Count: 6}}},

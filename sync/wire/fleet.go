@@ -120,9 +120,9 @@ type ReportedSystem struct {
 	Trial  bool   `cbor:"3,keyasint,omitempty" json:"trial"`
 	Failed []byte `cbor:"4,keyasint,omitempty" json:"-"`
 	Note   string `cbor:"5,keyasint,omitempty" json:"note,omitempty"`
-	// Fixed says what else brings the binary, and how, where the gateway takes
-	// none from its controller; empty is that it does.
-	Fixed string `cbor:"6,keyasint,omitempty" json:"fixed,omitempty"`
+	// Fixed is what else brings the binary, where the gateway takes none from its
+	// controller; empty is that it does.
+	Fixed Bringer `cbor:"6,keyasint,omitempty" json:"fixed,omitempty"`
 	// FailedAttempt is the attempt under which that one was taken back, NoAttempt
 	// where a controller did not ask for it; empty is a gateway that does not tell
 	// attempts of a binary apart, and tries it no more.
