@@ -85,20 +85,19 @@ func (a *app) noteLabels(ctx context.Context, c *controllerclient.Client, to str
 	if len(list) == 0 {
 		return nil // the first of the fleet is still to come: that is said later
 	}
-	values, keys := map[string]map[string]int{}, map[string]bool{}
+	values := map[string]map[string]int{}
 	for i := range list {
 		for k, v := range list[i].Labels {
 			if values[k] == nil {
 				values[k] = map[string]int{}
 			}
 			values[k][v]++
-			keys[k] = true
 		}
 	}
 	fmt.Fprintf(a.err, "note: none of %s has the labels %s\n", counted(len(list), "gateway"), to)
 	for _, k := range selector.Keys() {
 		if values[k] == nil {
-			fmt.Fprintf(a.err, "  %s: no gateway has this label; there are: %s\n", k, dash(strings.Join(firstNames(slices.Sorted(maps.Keys(keys))), ", ")))
+			fmt.Fprintf(a.err, "  %s: no gateway has this label; there are: %s\n", k, dash(strings.Join(firstNames(slices.Sorted(maps.Keys(values))), ", ")))
 			continue
 		}
 		var there []string
