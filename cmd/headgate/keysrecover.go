@@ -124,7 +124,7 @@ func behind(ctx context.Context, client *controllerclient.Client) (c *checkout, 
 		return nil, last, err
 	}
 	if known == 0 {
-		return nil, last, errors.New("this machine does not know yet whose signatures count in this fleet: 'headgate keys trust' shows and keeps it")
+		return nil, last, errNoTrust
 	}
 	raw, err := os.ReadFile(filepath.Join(trust, "targets.json"))
 	if err != nil {

@@ -60,6 +60,9 @@ func atController(ctx context.Context, c *controllerclient.Client, after int64) 
 // errNoRepository is a fleet without keys.
 var errNoRepository = errors.New("the fleet has no keys yet: 'headgate keys init' makes them")
 
+// errNoTrust is a machine that has no root of the fleet to verify by.
+var errNoTrust = errors.New("this machine does not know yet whose signatures count in this fleet: 'headgate keys trust' shows and keeps it")
+
 // checkOut brings the controller's repository here. What is published is
 // verified from the root that is trusted here; what is staged is nobody's word
 // yet.
@@ -82,7 +85,7 @@ func (a *app) checkOut(ctx context.Context, c *controllerclient.Client) (*checko
 		return nil, errNoRepository
 	case len(got.Root) == 0 && known == 0: // its first root waits for signatures
 	case known == 0:
-		return nil, errors.New("this machine does not know yet whose signatures count in this fleet: 'headgate keys trust' shows and keeps it")
+		return nil, errNoTrust
 	default:
 		if err := verified(ctx, trust, got, &files); err != nil {
 			return nil, fmt.Errorf("the controller's repository does not follow on what this machine knows of it (%s): %w%s", trust, err, restoredHint(err))
