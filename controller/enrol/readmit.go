@@ -12,6 +12,9 @@ import (
 	"github.com/headgate-io/headgate/controller/store"
 )
 
+// errNobody is a certificate whose key is no gateway's, or was once.
+var errNobody = fmt.Errorf("%w: the certificate is of no gateway: it was replaced or deleted; enrol again", ErrDenied)
+
 // errForgotten is a certificate whose key the database does not know, and that was
 // issued in a time which it has forgotten (store.Window).
 var errForgotten = fmt.Errorf("%w: the certificate is of the time between a backup and its restore", ErrDenied)
@@ -19,7 +22,6 @@ var errForgotten = fmt.Errorf("%w: the certificate is of the time between a back
 // nobody says why a certificate is good for nothing whose key is not known:
 // errForgotten where the gateway may be readmitted.
 func nobody(ctx context.Context, tx *store.Tx, c *x509.Certificate) error {
-	denied := fmt.Errorf("%w: the certificate is of no gateway: it was replaced or deleted; enrol again", ErrDenied)
 	windows, err := tx.Windows(ctx)
 	if err != nil {
 		return err
@@ -31,7 +33,7 @@ func nobody(ctx context.Context, tx *store.Tx, c *x509.Certificate) error {
 			return errForgotten
 		}
 	}
-	return denied
+	return errNobody
 }
 
 // readmit gives a gateway its place again that enrolled between a backup and its

@@ -43,7 +43,7 @@ func owner(ctx context.Context, tx *store.Tx, c *x509.Certificate) (store.Gatewa
 		return store.Gateway{}, key, nobody(ctx, tx, c)
 	}
 	if key.Gateway != c.Subject.CommonName || !key.Until.IsZero() {
-		return store.Gateway{}, key, fmt.Errorf("%w: the certificate is of no gateway: it was replaced or deleted; enrol again", ErrDenied)
+		return store.Gateway{}, key, errNobody
 	}
 	g, err := tx.Gateway(ctx, key.Gateway)
 	if err == nil && !g.Revoked.IsZero() {
