@@ -81,7 +81,7 @@ func Restore(ctx context.Context, cfg *config.Config, file string, o Options) (o
 	if _, err := r.pass(r.extract); err != nil {
 		return out, fmt.Errorf("%s: %w", file, err)
 	}
-	return out, r.finish(cfg, &out)
+	return out, r.finish(&out)
 }
 
 // sole keeps a second restore from the folder, which on PostgreSQL no database's
@@ -196,20 +196,20 @@ func (p *places) note() string {
 // begin leaves a mark that keeps every controller from the folder, and removes
 // what a restore before has left.
 func (r *restorer) begin(file string) error {
-	if err := os.MkdirAll(r.places.dir, 0o700); err != nil {
-		return err
-	}
 	note := fmt.Sprintf("%s is being restored here. Nothing here may be used until this file is gone.\n%s", file, r.places.note())
 	if err := durable.Replace(filepath.Join(r.places.dir, markerName), []byte(note)); err != nil {
 		return err
 	}
 	for _, dir := range []string{r.places.content, r.places.keys} {
+		if dir == r.places.dir {
+			continue
+		}
 		all, err := os.ReadDir(dir)
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
 		for _, e := range all {
-			if slices.Contains(own, e.Name()) || dir == r.places.dir {
+			if slices.Contains(own, e.Name()) {
 				continue
 			}
 			if err := os.RemoveAll(filepath.Join(dir, e.Name())); err != nil {
@@ -233,9 +233,8 @@ func (r *restorer) begin(file string) error {
 
 // extract puts one file where it belongs.
 func (r *restorer) extract(path, name string, from io.Reader) error {
-	public := len(name) > len(contentName) && name[:len(contentName)] == contentName
 	folder, mode := fs.FileMode(0o700), fs.FileMode(0o600)
-	if public {
+	if strings.HasPrefix(name, contentName) {
 		folder, mode = 0o755, 0o644
 	}
 	dir := filepath.Dir(path)
@@ -252,7 +251,7 @@ func (r *restorer) extract(path, name string, from io.Reader) error {
 
 // finish lifts what only grows above what gateways may have seen, and gives the
 // folder free.
-func (r *restorer) finish(cfg *config.Config, out *Restored) error {
+func (r *restorer) finish(out *Restored) error {
 	a, err := ca.Open(r.places.dir, nil)
 	if err != nil {
 		return err
@@ -297,7 +296,7 @@ func (r *restorer) finish(cfg *config.Config, out *Restored) error {
 	if err := os.Remove(filepath.Join(r.places.dir, markerName)); err != nil {
 		return err
 	}
-	return durable.SyncFolder(cfg.Dir)
+	return durable.SyncFolder(r.places.dir)
 }
 
 // settle tells the database that it has forgotten something.
