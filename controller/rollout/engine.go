@@ -271,15 +271,12 @@ func (e *Engine) do(ctx context.Context, tx *store.Tx, d store.Deployment, v Ver
 		if err := fleet.Finish(ctx, tx, d, now); err != nil {
 			return err
 		}
-	case RollBack:
+	case RollBack, GiveUp:
 		d.State, d.Reason, d.Ended = store.RolledBack, v.Reason, now
 		action, note = "deployment.roll-back", "rolled back: "+v.Reason
-		if err := errors.Join(tx.SetDeployment(ctx, d), tx.ChangeFleet(ctx, d.Tenant)); err != nil {
-			return err
+		if v.Action == GiveUp {
+			d.State, action, note = store.Aborted, "deployment.abort", "aborted: "+v.Reason
 		}
-	case GiveUp:
-		d.State, d.Reason, d.Ended = store.Aborted, v.Reason, now
-		action, note = "deployment.abort", "aborted: "+v.Reason
 		if err := errors.Join(tx.SetDeployment(ctx, d), tx.ChangeFleet(ctx, d.Tenant)); err != nil {
 			return err
 		}
