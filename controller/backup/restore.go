@@ -13,13 +13,12 @@ import (
 	"strings"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/headgate-io/headgate/controller/ca"
 	"github.com/headgate-io/headgate/controller/config"
 	"github.com/headgate-io/headgate/controller/content"
 	"github.com/headgate-io/headgate/controller/store"
 	"github.com/headgate-io/headgate/internal/durable"
+	"github.com/headgate-io/headgate/internal/sole"
 	"github.com/headgate-io/headgate/sync/ota/keyring"
 )
 
@@ -95,11 +94,11 @@ func (r *restorer) sole() (*os.File, error) {
 	if err != nil {
 		return nil, err
 	}
-	switch err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); {
-	case errors.Is(err, unix.EWOULDBLOCK):
+	switch err := sole.Try(f); {
+	case errors.Is(err, sole.ErrHeld):
 		return nil, errors.Join(fmt.Errorf("another restore into %s is under way: wait for it, or stop it first", r.places.dir), f.Close())
 	case err != nil:
-		return nil, errors.Join(fmt.Errorf("lock %s: %w", r.places.dir, err), f.Close())
+		return nil, errors.Join(err, f.Close())
 	}
 	return f, nil
 }

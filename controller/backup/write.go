@@ -23,6 +23,7 @@ import (
 	"github.com/headgate-io/headgate/controller/config"
 	"github.com/headgate-io/headgate/controller/store"
 	"github.com/headgate-io/headgate/internal/durable"
+	"github.com/headgate-io/headgate/internal/sole"
 )
 
 // Write copies the controller of a configuration into a new file, which its owner
@@ -84,7 +85,7 @@ func open(part, file string) (*os.File, error) {
 		if err != nil {
 			return nil, err
 		}
-		if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		if err := sole.Try(f); err != nil {
 			return nil, errors.Join(fmt.Errorf("another backup to %s is under way (%w)", file, err), f.Close())
 		}
 		mine, err := f.Stat()
@@ -113,7 +114,7 @@ func sweep(dir string) {
 		if err != nil {
 			continue
 		}
-		if unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB) == nil {
+		if sole.Try(f) == nil {
 			_ = errors.Join(os.Remove(part+databaseSuffix), os.Remove(part))
 		}
 		f.Close()

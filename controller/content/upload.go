@@ -12,9 +12,8 @@ import (
 	"strings"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/headgate-io/headgate/internal/durable"
+	"github.com/headgate-io/headgate/internal/sole"
 	"github.com/headgate-io/headgate/sync/ota"
 	"github.com/headgate-io/headgate/sync/ota/repository"
 )
@@ -98,7 +97,7 @@ func (k *Keeper) part(tenant string) (*os.File, error) {
 		if err != nil {
 			return nil, err
 		}
-		_ = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB) // a file system without locks goes by its age
+		_ = sole.Try(f) // a file system without locks goes by its age
 		if _, err := os.Lstat(f.Name()); err == nil {
 			return f, nil
 		}
@@ -114,10 +113,10 @@ func (k *Keeper) abandoned(path string, written time.Time) bool {
 		return false
 	}
 	defer f.Close()
-	switch err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); {
+	switch err := sole.Try(f); {
 	case err == nil:
 		return true
-	case errors.Is(err, unix.EWOULDBLOCK):
+	case errors.Is(err, sole.ErrHeld):
 		return false
 	}
 	return k.now().Sub(written) > partsKept

@@ -46,17 +46,30 @@ func Take(path, by string) (*Lock, error) {
 	if err != nil {
 		return nil, err
 	}
-	switch err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); {
-	case errors.Is(err, unix.EWOULDBLOCK):
+	switch err := Try(f); {
+	case errors.Is(err, ErrHeld):
 		return nil, errors.Join(&heldError{path: path, by: by, pid: holder(f)}, f.Close())
 	case err != nil:
-		return nil, errors.Join(fmt.Errorf("lock %s: %w", path, err), f.Close())
+		return nil, errors.Join(err, f.Close())
 	}
 	// Who has it is for people alone: on a full disk it stays unsaid.
 	if err := f.Truncate(0); err == nil {
 		_, _ = f.WriteAt([]byte(strconv.Itoa(os.Getpid())+"\n"), 0)
 	}
 	return &Lock{f}, nil
+}
+
+// Try locks an open file or folder until it is closed, and does not wait for it.
+// ErrHeld is one that is locked already.
+func Try(f *os.File) error {
+	err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+	switch {
+	case errors.Is(err, unix.EWOULDBLOCK):
+		return ErrHeld
+	case err != nil:
+		return fmt.Errorf("lock %s: %w", f.Name(), err)
+	}
+	return nil
 }
 
 // holder is the process that wrote itself into the file; 0 is not known.
