@@ -142,7 +142,8 @@ func Count(ctx context.Context, tx *store.Tx, d *store.Deployment) error {
 const countAtOnce = 1000
 
 // Exempt reports whether a deployment brings a binary, which a gateway that says
-// this of its own takes from elsewhere.
+// this of its own takes from elsewhere. One that took them when the deployment
+// reached it is unhealthy instead: Update notes it.
 func Exempt(d store.Deployment, fixed string) bool { return d.Function == System && fixed != "" }
 
 // Nobody says that a deployment has no gateway to run on but some that are

@@ -91,6 +91,9 @@ func observeFunction(attempt string, t store.Target, f *wire.ReportedFunction) (
 }
 
 func observeSystem(d store.Deployment, arch string, s *wire.ReportedSystem) (store.GatewayState, string) {
+	if s.Fixed != "" {
+		return store.GatewayUnhealthy, "it takes no binary any more: " + short(s.Fixed.Sentence())
+	}
 	t, ok := TargetFor(d, arch)
 	if !ok {
 		return store.GatewayPending, "there is no binary for its architecture " + short(arch)
@@ -114,6 +117,9 @@ func observeSystem(d store.Deployment, arch string, s *wire.ReportedSystem) (sto
 // Update brings what is known of a gateway in a deployment up to what it says
 // now; false is that nothing of it has changed.
 func Update(x *store.Reached, d store.Deployment, arch string, r *wire.Reported, now time.Time) bool {
+	if Exempt(d, r.System.Fixed.Sentence()) && x.Run == 0 {
+		return false // it never took one: it will not count
+	}
 	before := *x
 	state, note, old, next := Observe(d, arch, r)
 	if state != x.State {

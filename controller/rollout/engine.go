@@ -385,7 +385,8 @@ func (e *Engine) elsewhere(ctx context.Context, tx *store.Tx, l *Look, chosen []
 
 // chosen are the gateways that a deployment is for, in the order in which its
 // waves reach them: those that spoke lately first, then in an order of its own
-// that stays. exempt is how many more it is not for, since they take no binary.
+// that stays. exempt is how many more it is not for, since they take no binary;
+// those that took them until it reached them are none of these.
 func (e *Engine) chosen(ctx context.Context, d store.Deployment) (out []store.Member, exempt int, err error) {
 	all, err := e.all(ctx, d.Tenant)
 	if err != nil {
@@ -405,11 +406,15 @@ func (e *Engine) chosen(ctx context.Context, d store.Deployment) (out []store.Me
 		away int // how long it has not spoken: not long, longer, so long that it is silent
 		rank uint64
 	}
+	unhealthy, err := e.unhealthy(ctx, d, all)
+	if err != nil {
+		return nil, 0, err
+	}
 	var places []place
 	for _, m := range all {
 		switch {
 		case !fleet.IsFor(d, selector, m.Arch, m.Labels):
-		case fleet.Exempt(d, m.Fixed):
+		case fleet.Exempt(d, m.Fixed) && !unhealthy[m.ID]:
 			exempt++
 		default:
 			p := place{Member: m, rank: rank(d.ID, m.ID)}
@@ -429,6 +434,31 @@ func (e *Engine) chosen(ctx context.Context, d store.Deployment) (out []store.Me
 		out[i] = places[i].Member
 	}
 	return out, exempt, nil
+}
+
+// unhealthy are those of the gateways that take no binary which a deployment has
+// reached, and found unhealthy.
+func (e *Engine) unhealthy(ctx context.Context, d store.Deployment, all []store.Member) (map[string]bool, error) {
+	out := map[string]bool{}
+	var ids []string
+	for _, m := range all {
+		if fleet.Exempt(d, m.Fixed) {
+			ids = append(ids, m.ID)
+		}
+	}
+	for some := range slices.Chunk(ids, page) {
+		err := e.store.View(ctx, func(tx *store.Tx) error {
+			list, err := tx.ReachedOf(ctx, d.ID, some)
+			for _, r := range list {
+				out[r.Gateway] = r.State == store.GatewayUnhealthy
+			}
+			return err
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	return out, nil
 }
 
 // rank gives each deployment another first gateway.

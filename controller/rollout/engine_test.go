@@ -34,6 +34,7 @@ type gateway struct {
 	want    *wire.Desired
 	offline bool
 	fixed   string // what else brings its binary
+	after   string // the same, of the binary that is sent
 	seq     uint64
 }
 
@@ -128,14 +129,37 @@ func (w *world) add(id string) *gateway {
 	})
 	g := &gateway{id: id}
 	w.gateways[id] = g
-	out, err := w.services[0].Hello(w.Context(), id, 0)
+	w.hello(g)
+	return g
+}
+
+// hello has a gateway hear what is wanted of it, and say nothing.
+func (w *world) hello(g *gateway) {
+	w.Helper()
+	out, err := w.services[0].Hello(w.Context(), g.id, 0)
 	if err != nil {
 		w.Fatal(err)
 	}
 	for _, m := range out {
 		w.heard(g, m)
 	}
-	return g
+}
+
+// arm64 gives all gateways that architecture.
+func (w *world) arm64() {
+	w.Helper()
+	w.update(func(ctx context.Context, tx *store.Tx) error {
+		for id := range w.gateways {
+			g, err := tx.Gateway(ctx, id)
+			if g.Arch = "arm64"; err != nil {
+				return err
+			}
+			if err := tx.SetGateway(ctx, g); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
 }
 
 // target is what a gateway runs.
@@ -175,6 +199,9 @@ func (w *world) speak(g *gateway, s *fleet.Service) {
 	w.Helper()
 	w.mu.Lock()
 	g.seq++
+	if g.want != nil && g.want.System != "" && g.after != "" {
+		g.fixed = g.after
+	}
 	m := &wire.Reported{Start: 7, Seq: g.seq, Time: w.now.UnixMicro(), System: wire.ReportedSystem{Fixed: wire.Bringer(g.fixed)}}
 	if g.want != nil && g.want.System != "" && g.fixed == "" {
 		m.System.SHA256 = []byte{1}
@@ -328,18 +355,9 @@ func TestNotForAll(t *testing.T) {
 	slow.UnderRace(t, sameEngines)
 	binary := store.Target{Name: "system/arm64/2", SHA256: "01", Arch: "arm64"}
 	both(t, 10, func(w *world) {
-		w.update(func(ctx context.Context, tx *store.Tx) error {
-			for i := range 10 {
-				g, err := tx.Gateway(ctx, fmt.Sprintf("gateway%09d", i))
-				if g.Arch = "arm64"; err != nil {
-					return err
-				}
-				if err := tx.SetGateway(ctx, g); err != nil {
-					return err
-				}
-			}
-			return nil
-		})
+		fresh := w.add("gatewaythatisnew")
+		fresh.fixed, fresh.offline = "a package brings it", true // it has said nothing of it
+		w.arm64()
 		packaged := func(from, to int) {
 			for i := from; i < to; i++ {
 				w.gateways[fmt.Sprintf("gateway%09d", i)].fixed = "a package brings it"
@@ -350,22 +368,48 @@ func TestNotForAll(t *testing.T) {
 		packaged(4, 6) // of these two it is heard later
 		one := w.deployAs(fleet.System, binary)
 		w.pass(1)
-		if d, _ := w.deployment(one); d.Chosen+d.Exempt != 10 || d.Exempt < 4 {
+		if d, _ := w.deployment(one); d.Chosen+d.Exempt != 11 || d.Exempt < 4 {
 			t.Errorf("at first: %+v", d)
 		}
+		for i := 0; fresh.want == nil || fresh.want.System == ""; i++ {
+			if w.pass(1); i == 30 {
+				t.Fatal("no wave reaches the last")
+			}
+			w.hello(fresh)
+		}
+		fresh.offline = false
 		w.pass(30)
 		d, steps := w.deployment(one)
-		if d.State != store.Done || d.Chosen != 4 || d.Exempt != 6 {
+		if d.State != store.Done || d.Chosen != 4 || d.Exempt != 7 {
 			t.Errorf("%+v, %q", d, steps)
 		}
 		packaged(6, 10)
 		two := w.deployAs(fleet.System, binary)
 		w.pass(3)
-		if d, steps := w.deployment(two); d.State != store.Aborted || !strings.Contains(d.Reason, "none of the gateways: 10") {
+		if d, steps := w.deployment(two); d.State != store.Aborted || !strings.Contains(d.Reason, "none of the gateways: 11") {
 			t.Errorf("%+v, %q", d, steps)
 		}
 		if n := w.engines[0].Stats().GivenUp + w.engines[1].Stats().GivenUp; n != 1 {
 			t.Errorf("it was given up %d times", n)
+		}
+	})
+}
+
+// A gateway that says after its update that it takes none is no gateway that a
+// deployment is not for: the update broke it.
+func TestTakesNoneAnyMore(t *testing.T) {
+	slow.UnderRace(t, sameEngines)
+	both(t, 10, func(w *world) {
+		w.arm64()
+		w.pass(1)
+		id := w.deployAs(fleet.System, store.Target{Name: "system/arm64/2", SHA256: "01", Arch: "arm64"})
+		for _, g := range w.gateways {
+			g.after = "a package brings it"
+		}
+		w.pass(4)
+		d, steps := w.deployment(id)
+		if d.State != store.RolledBack || !strings.Contains(d.Reason, "1 of 1 gateways are unhealthy") || !strings.Contains(d.Reason, "it takes no binary any more: a package brings it") {
+			t.Errorf("%+v, %q", d, steps)
 		}
 	})
 }

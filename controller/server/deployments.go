@@ -297,7 +297,7 @@ func (s *Server) listDeploymentGateways(ctx context.Context, tx *store.Tx, w *wh
 				item.State, item.Note = string(store.GatewayUnhealthy), strings.TrimSuffix("silent since "+r.Seen.Format(time.RFC3339)+": "+r.Note, ": ")
 			}
 		}
-		if said := statuses[g.ID]; said != nil && fleet.Exempt(d, said.FixedBinary) {
+		if said := statuses[g.ID]; said != nil && fleet.Exempt(d, said.FixedBinary) && item.State != string(store.GatewayUnhealthy) {
 			item.Wave, item.State, item.Note = 0, "exempt", said.FixedBinary
 		}
 		out.Items = append(out.Items, item)
