@@ -191,7 +191,7 @@ func (in *instance) initialiseSame(t *testing.T, run func() error) {
 	t.Helper()
 	var calls host.Calls
 	calls.Reset(in.module.grant, host.Invocation{Now: theSameTime, Random: rand.NewChaCha8([32]byte{2})})
-	in.begin(t.Context(), &calls, initFuel, time.Now().Add(initTimeout))
+	in.begin(t.Context(), &calls, in.module.engine.initFuel, time.Now().Add(initTimeout))
 	if err := run(); err != nil {
 		in.close()
 		t.Fatal(err)

@@ -41,6 +41,7 @@ type Engine struct {
 	cacheDir    string
 	interpreter bool
 	slice       int64 // fuel between two yields
+	initFuel    int64 // of an initialisation
 	cache       wazero.CompilationCache
 	runtime     wazero.Runtime
 	budget      budget
@@ -100,7 +101,7 @@ func New(ctx context.Context, cfg Config) (*Engine, error) {
 		e.log.Info("large instances are restored by copying: no copy-on-write mappings here")
 	}
 	rc := wazero.NewRuntimeConfigCompiler()
-	e.slice = 200_000
+	e.slice, e.initFuel = 200_000, initFuel
 	if e.interpreter {
 		rc = wazero.NewRuntimeConfigInterpreter()
 		e.slice = 10_000

@@ -243,12 +243,16 @@ func (m mapState) Get(ns, key string) ([]byte, bool, error) {
 
 func (m mapState) List(string, string, string, int) ([]string, bool, error) { return nil, false, nil }
 
+// startFuel is enough for a script engine, and soon used up.
+const startFuel = 300_000_000
+
 // TestRefusedModules shows what is refused before it runs, and that the
 // reason names the place.
 func TestRefusedModules(t *testing.T) {
 	slow.Emulated(t, slow.LargeGuests)
 	slow.UnderRace(t, slow.OneGoroutine)
 	e := testEngine(t, sandbox.Config{})
+	e.SetInitFuel(startFuel) // on a slow machine the usual one takes longer than the deadline
 	cases := []struct {
 		name   string
 		main   string
@@ -282,7 +286,7 @@ func TestRefusedModules(t *testing.T) {
 			m.Handler("", I32(0))
 			m.Start(m.Func("", "", "", Forever()))
 			return m.Bytes()
-		}(), "out of fuel"},
+		}(), "out of fuel: what runs before the first event needs more than 300000000 units"},
 		{"start function that traps", "f.wasm", func() []byte {
 			m := New(1)
 			m.Handler("", I32(0))

@@ -41,6 +41,7 @@ type instance struct {
 	ctx      callContext
 	calls    *host.Calls
 	deadline time.Time
+	starting bool      // it runs what comes before the first event
 	slice    int64     // fuel until the next yield
 	resumed  time.Time // when the last yield returned; zero before the first
 	results  [2]uint64
@@ -153,9 +154,10 @@ func (m *Module) boot(ctx context.Context) (*instance, error) {
 func (in *instance) initialiseWith(ctx context.Context, run func() error) error {
 	var calls host.Calls
 	calls.ResetInit(in.module.grant)
-	in.begin(ctx, &calls, initFuel, time.Now().Add(initTimeout))
+	in.starting = true
+	in.begin(ctx, &calls, in.module.engine.initFuel, time.Now().Add(initTimeout))
 	err := run()
-	in.calls = nil
+	in.starting, in.calls = false, nil
 	if in.kernel != nil {
 		in.kernel.Reset() // handles of the initialisation are none of an event
 	}

@@ -17,7 +17,7 @@ import (
 func (in *instance) yield() {
 	fuel := int64(in.fuel.Get())
 	if fuel < 0 {
-		panic(&stop{outcome: function.OutOfFuel, reason: fmt.Sprintf("out of fuel: the call needs more than the %d units of limits.fuel", uint64(in.module.limits.Fuel))})
+		panic(in.outOfFuel())
 	}
 	in.fitSlice()
 	in.giveWay()
@@ -63,8 +63,20 @@ func (in *instance) checkTime() {
 	}
 }
 
+func (in *instance) outOfFuel() *stop {
+	reason := fmt.Sprintf("out of fuel: the call needs more than the %d units of limits.fuel", uint64(in.module.limits.Fuel))
+	if in.starting {
+		reason = fmt.Sprintf("out of fuel: what runs before the first event needs more than %d units", in.module.engine.initFuel)
+	}
+	return &stop{outcome: function.OutOfFuel, reason: reason}
+}
+
 func (in *instance) timeout() *stop {
-	return &stop{outcome: function.TimedOut, reason: fmt.Sprintf("timed out: the call takes longer than %s (limits.timeout)", in.module.limits.Timeout)}
+	reason := fmt.Sprintf("timed out: the call takes longer than %s (limits.timeout)", in.module.limits.Timeout)
+	if in.starting {
+		reason = fmt.Sprintf("timed out: what runs before the first event takes longer than %s", initTimeout)
+	}
+	return &stop{outcome: function.TimedOut, reason: reason}
 }
 
 // burn charges fuel for what the host does.

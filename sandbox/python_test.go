@@ -182,6 +182,7 @@ func TestPythonRefused(t *testing.T) {
 	slow.Emulated(t, slow.LargeGuests)
 	needPython(t)
 	e := testEngine(t, sandbox.Config{})
+	e.SetInitFuel(startFuel)
 	for _, c := range []struct {
 		name, main, source, says string
 		limits                   function.Limits
