@@ -2,24 +2,23 @@ package gateway_test
 
 import (
 	"fmt"
-	"net"
 	"slices"
 	"testing"
 	"time"
 
 	"github.com/headgate-io/headgate/gateway/config"
 	"github.com/headgate-io/headgate/internal/slow"
+	"github.com/headgate-io/headgate/internal/testaddress"
 	"github.com/headgate-io/headgate/internal/testmosquitto"
 )
 
 func freeAddress(t testing.TB) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	address, err := testaddress.Free("127.0.0.1")
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close()
-	return l.Addr().String()
+	return address
 }
 
 // everything goes both ways over a bridge with another broker.

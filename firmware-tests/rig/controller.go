@@ -7,6 +7,8 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+
+	"github.com/headgate-io/headgate/internal/testaddress"
 )
 
 // Controller is one controller: a folder with its state and, while it runs, a
@@ -34,7 +36,7 @@ func NewControllerAt(ip, binary, dir, more string) (*Controller, error) {
 	c := &Controller{Dir: dir, binary: binary}
 	for _, address := range []*string{&c.HTTPS, &c.MQTT} {
 		var err error
-		if *address, err = freeAddress(ip); err != nil {
+		if *address, err = testaddress.Free(ip); err != nil {
 			return nil, err
 		}
 	}

@@ -7,7 +7,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -18,6 +17,7 @@ import (
 
 	"github.com/headgate-io/headgate/gateway/admin/api"
 	"github.com/headgate-io/headgate/gateway/admin/client"
+	"github.com/headgate-io/headgate/internal/testaddress"
 )
 
 // Gateway is one gateway: a folder with its state and, while it runs, a
@@ -83,16 +83,9 @@ func NewRemote(binary, dir, address, remote, token string) (g *Gateway, err erro
 	return g, err
 }
 
-// FreeAddress is a loopback address that nobody listens on now.
-func FreeAddress() (string, error) { return freeAddress("127.0.0.1") }
-
-func freeAddress(ip string) (string, error) {
-	l, err := (&net.ListenConfig{}).Listen(context.Background(), "tcp", net.JoinHostPort(ip, "0"))
-	if err != nil {
-		return "", err
-	}
-	return l.Addr().String(), l.Close()
-}
+// FreeAddress is a loopback address that nobody listens on, and no other harness
+// gets.
+func FreeAddress() (string, error) { return testaddress.Free("127.0.0.1") }
 
 // Configure adds sections to the configuration; they count from the next start.
 func (g *Gateway) Configure(text string) error {

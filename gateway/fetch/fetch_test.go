@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
@@ -21,6 +20,7 @@ import (
 
 	"github.com/headgate-io/headgate/function"
 	"github.com/headgate-io/headgate/gateway/fetch"
+	"github.com/headgate-io/headgate/internal/testaddress"
 	"github.com/headgate-io/headgate/internal/testca"
 	"github.com/headgate-io/headgate/sandbox/abi"
 	"github.com/headgate-io/headgate/sandbox/host"
@@ -389,12 +389,11 @@ func TestProxiesAreNotUsed(t *testing.T) {
 
 // TestOffline says what is wrong.
 func TestOffline(t *testing.T) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	address, err := testaddress.Free("127.0.0.1")
 	if err != nil {
 		t.Fatal(err)
 	}
-	url := "http://" + l.Addr().String()
-	l.Close()
+	url := "http://" + address
 	_, err = client(t, fetch.Config{Allow: loopback}).Fetch(patience(t), call(t, abi.FetchRequest{URL: url}, url))
 	refused(t, err, abi.Unavailable, "connection refused")
 }

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/headgate-io/headgate/internal/testaddress"
 	"github.com/headgate-io/headgate/internal/toolchain"
 )
 
@@ -103,10 +104,9 @@ func (b *Broker) Stop() {
 
 func free(tb testing.TB) string {
 	tb.Helper()
-	l, err := new(net.ListenConfig).Listen(tb.Context(), "tcp", "127.0.0.1:0")
+	address, err := testaddress.Free("127.0.0.1")
 	if err != nil {
 		tb.Fatal(err)
 	}
-	defer l.Close()
-	return l.Addr().String()
+	return address
 }
