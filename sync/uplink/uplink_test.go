@@ -237,7 +237,8 @@ func (r *rig) until(what string, ok func() bool) {
 // What the controller lacks goes in order, a window at a time, and leaves with
 // its acknowledgement.
 func TestDrainsInOrder(t *testing.T) {
-	r := newRig(t, newOutbox(7), nil)
+	today := time.Now() // which does not end meanwhile
+	r := newRig(t, newOutbox(7), func(c *uplink.Config) { c.Now = func() time.Time { return today } })
 	h := next[*wire.Hello](r)
 	if h.Streams[0].First != 1 || h.Streams[0].Next != 8 || h.Streams[0].Hardware != "hw" {
 		t.Fatalf("hello %+v", h)
