@@ -58,14 +58,15 @@ func (s *story) first(ctx context.Context) error {
 	})
 }
 
-// used is what the controller has counted.
+// used is what the controller has counted, in an earlier month too if one has
+// ended meanwhile.
 func (s *story) used(ctx context.Context) (uint64, error) {
 	var all struct {
 		Total struct {
 			Requests uint64 `json:"requests,string"`
 		} `json:"total"`
 	}
-	err := s.ask(ctx, &all, "fleet", "usage", "--function", "level")
+	err := s.ask(ctx, &all, "fleet", "usage", "--function", "level", "--from", s.began.Format(time.DateOnly))
 	return all.Total.Requests, err
 }
 
@@ -79,7 +80,7 @@ func (s *story) meter(ctx context.Context) error {
 	if err := os.WriteFile(file, prices, 0o600); err != nil {
 		return err
 	}
-	if _, err := s.owner(ctx, "fleet", "plan", "set", time.Now().UTC().Format("2006-01"), file, "--tenant", "default"); err != nil {
+	if _, err := s.owner(ctx, "fleet", "plan", "set", s.began.Format("2006-01"), file, "--tenant", "default"); err != nil {
 		return err
 	}
 	if err := s.until(ctx, "the controller has counted a hundred readings", func() (string, bool) {

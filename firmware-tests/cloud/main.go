@@ -14,6 +14,7 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+	"time"
 )
 
 var (
@@ -40,7 +41,7 @@ func run(ctx context.Context) (err error) {
 		return err
 	}
 	defer os.RemoveAll(dir)
-	s := &story{dir: dir}
+	s := &story{dir: dir, began: time.Now().UTC()}
 	defer func() { err = errors.Join(err, s.close()) }()
 	for _, chapter := range []struct {
 		title string

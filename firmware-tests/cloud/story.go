@@ -30,6 +30,7 @@ const patience = 2 * time.Minute
 // story is what happens, and who takes part.
 type story struct {
 	dir        string
+	began      time.Time // in UTC, as the controller counts its days
 	controller *rig.Controller
 	// links are the ways of gw-north-2 to the controller, at an address of
 	// their own: HTTPS and MQTT.
