@@ -51,7 +51,14 @@ func checkNightly(ctx context.Context, s *site) error {
 	if err != nil {
 		return err
 	}
-	next, err := nextFour(ctx, madrid)
+	next, err := isFar(ctx, func(now time.Time) time.Time {
+		now = now.In(madrid)
+		four := time.Date(now.Year(), now.Month(), now.Day(), 4, 0, 0, 0, madrid)
+		if !four.After(now) {
+			four = time.Date(now.Year(), now.Month(), now.Day()+1, 4, 0, 0, 0, madrid)
+		}
+		return four
+	})
 	if err != nil {
 		return err
 	}
@@ -61,6 +68,9 @@ func checkNightly(ctx context.Context, s *site) error {
 	state, err := unix.Adjtimex(&unix.Timex{})
 	settable := err != nil || state == unix.TIME_ERROR
 	if !settable {
+		if _, err := isFar(ctx, func(now time.Time) time.Time { return now.Truncate(24*time.Hour).AddDate(0, 0, 1) }); err != nil {
+			return err
+		}
 		night = time.Now().In(madrid)
 	}
 
@@ -142,20 +152,17 @@ func (s *site) keeps(ctx context.Context, want int) error {
 	return nil
 }
 
-// nextFour is when it is four in the morning next. Where that is near, it waits
-// until it is past: nothing may fire by itself while the check drives the clock.
-func nextFour(ctx context.Context, zone *time.Location) (time.Time, error) {
+// isFar is the instant that comes next. Where that is near, it waits until it is
+// past: no timer may fire and no day end by itself while the check drives the clock.
+func isFar(ctx context.Context, next func(now time.Time) time.Time) (time.Time, error) {
 	for {
-		now := time.Now().In(zone)
-		next := time.Date(now.Year(), now.Month(), now.Day(), 4, 0, 0, 0, zone)
-		if !next.After(now) {
-			next = time.Date(now.Year(), now.Month(), now.Day()+1, 4, 0, 0, 0, zone)
-		}
-		if next.Sub(now) > 2*time.Minute {
-			return next, nil
+		now := time.Now().UTC()
+		at := next(now)
+		if at.Sub(now) > 2*time.Minute {
+			return at, nil
 		}
 		select {
-		case <-time.After(next.Sub(now)):
+		case <-time.After(at.Sub(now)):
 		case <-ctx.Done():
 			return time.Time{}, ctx.Err()
 		}
