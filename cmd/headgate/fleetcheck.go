@@ -13,6 +13,7 @@ import (
 	controllerapi "github.com/headgate-io/headgate/controller/api"
 	controllerclient "github.com/headgate-io/headgate/controller/client"
 	"github.com/headgate-io/headgate/controller/label"
+	"github.com/headgate-io/headgate/internal/nearest"
 )
 
 // What an operator is likely to have mistyped is said before it is done.
@@ -121,9 +122,9 @@ func firstNames(list []string) []string {
 // noteFunction says that a function is known to nobody. Setting something for it
 // ahead of its deployment is fine.
 func (a *app) noteFunction(ctx context.Context, c *controllerclient.Client, name string) error {
-	unknown, nearest, err := unknownFunction(ctx, c, name)
+	unknown, hint, err := unknownFunction(ctx, c, name)
 	if unknown && err == nil {
-		fmt.Fprintf(a.err, "note: no gateway has a function %s, and no deployment names it%s; what is set counts from when one does\n", name, nearest)
+		fmt.Fprintf(a.err, "note: no gateway has a function %s, and no deployment names it%s; what is set counts from when one does\n", name, hint)
 	}
 	return err
 }
@@ -141,16 +142,38 @@ func (a *app) noteSetting(ctx context.Context, name, to string) error {
 
 // checkRemoved refuses to take away what nobody knows of.
 func (a *app) checkRemoved(ctx context.Context, c *controllerclient.Client, name string) error {
-	unknown, nearest, err := unknownFunction(ctx, c, name)
+	unknown, hint, err := unknownFunction(ctx, c, name)
 	if unknown && err == nil {
-		err = fmt.Errorf("no gateway has a function %s, and no deployment names it%s: there is nothing to remove", name, nearest)
+		err = fmt.Errorf("no gateway has a function %s, and no deployment names it%s: there is nothing to remove", name, hint)
 	}
 	return err
 }
 
+// noteWithout says of a function that is to be removed that none of the gateways
+// has it, and what they have. That it goes from those that have it later is fine.
+func (a *app) noteWithout(ctx context.Context, c *controllerclient.Client, name, to string) error {
+	states, err := controllerclient.All[controllerapi.GatewayState](ctx, c, "/v1/states", url.Values{"selector": {to}})
+	if err != nil || len(states) == 0 {
+		return mayNotLook(err)
+	}
+	names := map[string]bool{}
+	for i := range states {
+		for j := range states[i].Functions {
+			if f := &states[i].Functions[j]; f.Version > 0 || f.Wanted != "" {
+				names[f.Function] = true
+			}
+		}
+	}
+	if !names[name] {
+		fmt.Fprintf(a.err, "note: none of %s has a function %s%s; there are: %s\n",
+			counted(len(states), "gateway"), name, meant(name, names), dash(strings.Join(firstNames(slices.Sorted(maps.Keys(names))), ", ")))
+	}
+	return nil
+}
+
 // unknownFunction reports whether no deployment, no signed target and no gateway
 // speaks of a function, and then which one may have been meant.
-func unknownFunction(ctx context.Context, c *controllerclient.Client, name string) (unknown bool, nearest string, err error) {
+func unknownFunction(ctx context.Context, c *controllerclient.Client, name string) (unknown bool, hint string, err error) {
 	names := map[string]bool{}
 	deployments, err := controllerclient.All[controllerapi.Deployment](ctx, c, "/v1/deployments", nil)
 	for i := range deployments {
@@ -179,44 +202,13 @@ func unknownFunction(ctx context.Context, c *controllerclient.Client, name strin
 	}
 	delete(names, fleetSystem)
 	delete(names, "")
-	if near := nearestName(name, slices.Sorted(maps.Keys(names))); near != "" {
-		nearest = " (did you mean " + near + "?)"
-	}
-	return true, nearest, nil
+	return true, meant(name, names), nil
 }
 
-// nearestName is the name that takes the fewest changes to become one of some, if
-// they are few; empty is that there is none.
-func nearestName(name string, among []string) (nearest string) {
-	best := max(len(name)/3, 1) + 1
-	for _, n := range among {
-		if d := distance(name, n); d < best {
-			nearest, best = n, d
-		}
+// meant asks whether another of some names was meant.
+func meant(name string, among map[string]bool) string {
+	if near := nearest.Name(name, slices.Sorted(maps.Keys(among))); near != "" {
+		return " (did you mean " + near + "?)"
 	}
-	return nearest
-}
-
-// distance is how many bytes have to be changed, put in, left out or exchanged
-// with their neighbour to make b of a.
-func distance(a, b string) int {
-	rows := [3][]int{make([]int, len(b)+1), make([]int, len(b)+1), make([]int, len(b)+1)}
-	for j := range rows[1] {
-		rows[1][j] = j
-	}
-	for i := 1; i <= len(a); i++ {
-		before, last, now := rows[(i+2)%3], rows[i%3], rows[(i+1)%3]
-		now[0] = i
-		for j := 1; j <= len(b); j++ {
-			same := 1
-			if a[i-1] == b[j-1] {
-				same = 0
-			}
-			now[j] = min(last[j]+1, now[j-1]+1, last[j-1]+same)
-			if i > 1 && j > 1 && a[i-1] == b[j-2] && a[i-2] == b[j-1] {
-				now[j] = min(now[j], before[j-2]+1)
-			}
-		}
-	}
-	return rows[(len(a)+1)%3][len(b)]
+	return ""
 }

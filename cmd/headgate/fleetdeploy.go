@@ -412,6 +412,9 @@ func (a *app) fleetRemoveCommand() *cobra.Command {
 				if err := a.checkChosen(cmd.Context(), c, to, false); err != nil {
 					return err
 				}
+				if err := a.noteWithout(cmd.Context(), c, args[0], to); err != nil {
+					return err
+				}
 				n := controllerapi.NewDeployment{Function: args[0], Selector: to, Strategy: s.strategy()}
 				return a.deployAll(cmd.Context(), c, []controllerapi.NewDeployment{n}, wait)
 			})
