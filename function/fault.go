@@ -8,6 +8,8 @@ import (
 
 	"github.com/goccy/go-yaml"
 	"github.com/goccy/go-yaml/ast"
+
+	"github.com/headgate-io/headgate/internal/nearest"
 )
 
 // Fault is one thing wrong with a file that a person wrote: where, what, and
@@ -120,8 +122,8 @@ var plainTypes = map[string]string{
 }
 
 // yamlFault turns an error of the YAML library into a fault with its line and
-// without Go's vocabulary.
-func (s *source) yamlFault(err error) error {
+// without Go's vocabulary. v is what was decoded into.
+func (s *source) yamlFault(err error, v any) error {
 	var at yaml.Error
 	if !errors.As(err, &at) {
 		return &Fault{File: s.file, Message: err.Error()}
@@ -142,6 +144,9 @@ func (s *source) yamlFault(err error) error {
 	}
 	if name, ok := strings.CutPrefix(message, "unknown field "); ok {
 		message = fmt.Sprintf("unknown field %s: check its spelling and its indentation", name)
+		if near := nearest.Name(strings.Trim(name, `"`), s.fieldsAt(at.GetToken(), v)); near != "" {
+			message = fmt.Sprintf("unknown field %s: did you mean %s?", name, near)
+		}
 	}
 	switch {
 	case strings.HasPrefix(message, "found character '\t'"):

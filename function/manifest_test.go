@@ -54,7 +54,9 @@ func TestManifestFaultsNameLineAndField(t *testing.T) {
 	for _, c := range []struct{ name, source, want string }{
 		{"empty", "", "declares no function"},
 		{"not yaml", "functions: [\n", "headgate.yaml:1:12: "},
-		{"unknown field", "functions:\n  f:\n    main: f.js\n    trigers: []\n", `headgate.yaml:4:5: unknown field "trigers"`},
+		{"unknown field", "functions:\n  f:\n    main: f.js\n    trigers: []\n", `headgate.yaml:4:5: unknown field "trigers": did you mean triggers?`},
+		{"unknown field in a list", "functions:\n  a.b: {main: f.js}\n  f:\n    main: f.js\n    triggers: [{mqtt: a}, {corn: '* * * * *'}]\n", `headgate.yaml:5:28: unknown field "corn": did you mean cron?`},
+		{"unknown field of elsewhere", "functions:\n  f:\n    main: f.js\n    timeout: 5s\n", `headgate.yaml:4:5: unknown field "timeout": check its spelling and its indentation`},
 		{"size", "functions:\n  f:\n    main: f.js\n    limits: {memory: 4 potatoes}\n", `headgate.yaml:4:22: "4 potatoes" is not a size`},
 		{"duration", "functions:\n  f:\n    main: f.js\n    limits:\n      timeout: 5\n", `headgate.yaml:5:16: "5" is not a duration`},
 		{"too much memory", "functions:\n  f:\n    main: f.js\n    limits:\n      memory: 4GiB\n", "headgate.yaml:5:15: functions.f.limits.memory: 4GiB is outside 64KiB to 512MiB"},

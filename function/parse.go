@@ -91,7 +91,7 @@ func (s *source) decode(v any) (err error) {
 	}
 	tree, err := parser.ParseBytes(s.text, 0)
 	if err != nil {
-		return s.yamlFault(err)
+		return s.yamlFault(err, v)
 	}
 	s.tree = tree
 	if len(tree.Docs) == 0 || tree.Docs[0].Body == nil {
@@ -102,7 +102,7 @@ func (s *source) decode(v any) (err error) {
 	}
 	err = yaml.NewDecoder(bytes.NewReader(s.text), yaml.Strict()).Decode(v)
 	if err != nil && !errors.Is(err, io.EOF) {
-		return s.yamlFault(err)
+		return s.yamlFault(err, v)
 	}
 	return nil
 }
