@@ -27,10 +27,24 @@ HEADGATE_HOME/fleet.json, readable by you alone.`
 
 func (a *app) fleetCommand() *cobra.Command {
 	c := &cobra.Command{Use: "fleet", Short: "Work with a fleet of gateways, through its controller", Long: fleetHelp}
-	c.AddCommand(a.fleetLoginCommand(), a.fleetWhoamiCommand(), a.fleetGatewaysCommand(), a.fleetGatewayCommand(), a.fleetTokenCommand(),
-		a.fleetUserCommand(), a.fleetTenantCommand(), a.fleetAuditCommand(), a.fleetUsageCommand(), a.fleetFindingsCommand(), a.fleetInvoiceCommand(), a.fleetPlanCommand(),
-		a.fleetDeployCommand(), a.fleetRemoveCommand(), a.fleetDeploymentsCommand(), a.fleetDeploymentCommand(), a.fleetStateCommand(), a.fleetConfigCommand(),
-		a.fleetSecretCommand(), a.fleetLogsCommand(), a.fleetDoctorCommand(), a.fleetTelemetryCommand(), a.fleetTargetsCommand())
+	for _, g := range []struct {
+		title    string
+		commands []*cobra.Command
+	}{
+		{"Gateways:", []*cobra.Command{a.fleetGatewaysCommand(), a.fleetGatewayCommand(), a.fleetTokenCommand()}},
+		{"What runs on them:", []*cobra.Command{
+			a.fleetDeployCommand(), a.fleetRemoveCommand(), a.fleetDeploymentsCommand(), a.fleetDeploymentCommand(), a.fleetTargetsCommand(), a.fleetConfigCommand(), a.fleetSecretCommand(),
+		}},
+		{"How they are:", []*cobra.Command{a.fleetStateCommand(), a.fleetLogsCommand(), a.fleetDoctorCommand(), a.fleetTelemetryCommand()}},
+		{"What it costs:", []*cobra.Command{a.fleetUsageCommand(), a.fleetFindingsCommand(), a.fleetInvoiceCommand(), a.fleetPlanCommand()}},
+		{"Who may:", []*cobra.Command{a.fleetLoginCommand(), a.fleetWhoamiCommand(), a.fleetUserCommand(), a.fleetTenantCommand(), a.fleetAuditCommand()}},
+	} {
+		c.AddGroup(&cobra.Group{ID: g.title, Title: g.title})
+		for _, sub := range g.commands {
+			sub.GroupID = g.title
+			c.AddCommand(sub)
+		}
+	}
 	return c
 }
 
