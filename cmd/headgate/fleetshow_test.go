@@ -10,6 +10,28 @@ import (
 	controllerapi "github.com/headgate-io/headgate/controller/api"
 )
 
+// Of a gateway that is not as it shall be it is said what to type.
+func TestDriftSaysWhatNext(t *testing.T) {
+	drifts := controllerapi.GatewayState{Name: "gw-1", Drift: true, Reported: time.Now(), Desired: 8, Follows: 8}
+	behind, deployed, never := drifts, drifts, drifts
+	behind.Desired = 28157524
+	deployed.Functions = []controllerapi.FunctionState{{Function: "a"}, {Function: "b", Deployment: "d1", Drift: "refused"}}
+	never.Reported = time.Time{}
+	for want, s := range map[string]*controllerapi.GatewayState{
+		"type      headgate fleet doctor gw-1\n": &drifts, "type      headgate fleet deployment show d1\n": &deployed,
+		"type      headgate fleet gateway show gw-1\n": &never, "follows   revision 8, which is behind: 28157524 is wanted\n": &behind,
+	} {
+		var out bytes.Buffer
+		if err := (&app{out: &out}).printState(s); err != nil || !strings.Contains(out.String(), want) {
+			t.Errorf("%q is not in (%v)\n%s", want, err, out.String())
+		}
+	}
+	var out bytes.Buffer
+	if err := (&app{out: &out}).printState(&controllerapi.GatewayState{Name: "gw-1", Desired: 8, Follows: 8}); err != nil || strings.Contains(out.String(), "type ") {
+		t.Errorf("%v\n%s", err, out.String())
+	}
+}
+
 // Whoever looks at a deployment in the night sees on one screen what it does, what
 // is wrong, what is next and what to type.
 func TestDeploymentFitsAScreen(t *testing.T) {

@@ -35,9 +35,17 @@ func (a *app) fleetStateCommand() *cobra.Command {
 				query.Set("drift", "true")
 				none = "Every gateway is as it shall be."
 			}
-			return fleetList(a, cmd, "/v1/states", query, none, "GATEWAY REPORTED FOLLOWS FUNCTIONS DRIFT", func(s *controllerapi.GatewayState) []any {
-				return []any{s.Name, reported(s), fmt.Sprintf("%d of %d", s.Follows, s.Desired), functionsText(s), firstLine(driftText(s))}
+			var first string // of those that are not as they shall be
+			err := fleetList(a, cmd, "/v1/states", query, none, "GATEWAY REPORTED FOLLOWS FUNCTIONS DRIFT", func(s *controllerapi.GatewayState) []any {
+				if first == "" && s.Drift {
+					first = s.Name
+				}
+				return []any{s.Name, reported(s), followsText(s), functionsText(s), firstLine(driftText(s))}
 			})
+			if err == nil && first != "" {
+				fmt.Fprintf(a.out, "\ntype  headgate fleet state %s\n", first)
+			}
+			return err
 		},
 	}
 	c.Flags().StringVar(&to, "to", "", "those with these labels, as site=north,batch!=7,!retired")
@@ -50,6 +58,29 @@ func reported(s *controllerapi.GatewayState) string {
 		return "never"
 	}
 	return day(s.Reported)
+}
+
+// followsText says whether a gateway knows what is wanted of it.
+func followsText(s *controllerapi.GatewayState) string {
+	if s.Follows != s.Desired {
+		return "behind"
+	}
+	return "yes"
+}
+
+// nextLook is what to type of a gateway that is not as it shall be: what says when
+// it was there where it does not know of it, else what the deployment came to, or
+// what asks the gateway itself.
+func nextLook(s *controllerapi.GatewayState) string {
+	if s.Reported.IsZero() || s.Follows != s.Desired {
+		return "headgate fleet gateway show " + s.Name
+	}
+	for i := range s.Functions {
+		if f := &s.Functions[i]; f.Drift != "" && f.Deployment != "" {
+			return "headgate fleet deployment show " + f.Deployment
+		}
+	}
+	return "headgate fleet doctor " + s.Name
 }
 
 // functionsText is what runs on a gateway, on one line.
@@ -84,8 +115,15 @@ func driftText(s *controllerapi.GatewayState) string {
 }
 
 func (a *app) printState(s *controllerapi.GatewayState) error {
-	fmt.Fprintf(a.out, "gateway   %s\nid        %s\nlabels    %s\nreported  %s\nfollows   revision %d of %d\ndrift     %s\nbinary    %s\nfaults    %d of actuators\n",
-		s.Name, s.ID, labelText(s.Labels), reported(s), s.Follows, s.Desired, driftText(s), dash(s.System.Version), s.Faults)
+	follows := fmt.Sprintf("revision %d", s.Follows)
+	if s.Follows != s.Desired {
+		follows = fmt.Sprintf("revision %d, which is behind: %d is wanted", s.Follows, s.Desired)
+	}
+	fmt.Fprintf(a.out, "gateway   %s\nid        %s\nlabels    %s\nreported  %s\nfollows   %s\ndrift     %s\nbinary    %s\nfaults    %d of actuators\n",
+		s.Name, s.ID, labelText(s.Labels), reported(s), follows, driftText(s), dash(s.System.Version), s.Faults)
+	if s.Drift {
+		fmt.Fprintf(a.out, "type      %s\n", nextLook(s))
+	}
 	if s.System.Wanted != "" {
 		fmt.Fprintf(a.out, "wanted    %s\n", s.System.Wanted)
 	}
