@@ -22,7 +22,7 @@ func (a *app) fleetAuditCommand() *cobra.Command {
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			const none, header = "Nothing was changed yet.", "AT WHO TOKEN FROM ACTION OBJECT"
 			cells := func(c *controllerapi.Change) []any {
-				return []any{day(c.At), c.Actor, c.Token, c.Address, c.Action, c.Object}
+				return []any{day(c.At), c.Actor, c.Token, c.Address, c.Action, objectText(c)}
 			}
 			if !changes || a.json {
 				return fleetList(a, cmd, "/v1/audit", nil, none, header, cells)
@@ -47,6 +47,14 @@ func (a *app) fleetAuditCommand() *cobra.Command {
 	}
 	c.Flags().BoolVar(&changes, "changes", false, "show what was before and after, too")
 	return c
+}
+
+// objectText is what a change is about, by its name too where an ID says nothing.
+func objectText(c *controllerapi.Change) string {
+	if c.Name == "" {
+		return c.Object
+	}
+	return c.Object + " (" + c.Name + ")"
 }
 
 // differences are the fields that are not the same before and after, one a line.

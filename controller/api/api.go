@@ -170,6 +170,7 @@ type Change struct {
 	Address string    `json:"address,omitempty"`
 	Action  string    `json:"action"`
 	Object  string    `json:"object"`
+	Name    string    `json:"name,omitempty" doc:"What people called the gateway or tenant that it is about"`
 	Before  any       `json:"before,omitempty"`
 	After   any       `json:"after,omitempty"`
 }

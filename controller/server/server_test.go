@@ -275,6 +275,10 @@ func TestChangesAreAudited(t *testing.T) {
 	if fmt.Sprint(first.Before) == fmt.Sprint(first.After) || !strings.Contains(fmt.Sprint(first.Before), "gw-1") || !strings.Contains(fmt.Sprint(first.After), "gw-2") {
 		t.Errorf("%+v", first)
 	}
+	// By the name that it had then, which no gateway has any more.
+	if names := []string{page.Items[0].Name, page.Items[1].Name, page.Items[2].Name, first.Name}; !slices.Equal(names, []string{"gw-2", "", "gw-2", "gw-2"}) {
+		t.Errorf("names %q", names)
+	}
 	if strings.Contains(log, "hgc_") || strings.Contains(log, "hge_") {
 		t.Error("a secret is in the audit log")
 	}

@@ -2,7 +2,6 @@ package server
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"net/http"
 	"regexp"
@@ -219,25 +218,4 @@ func apiToken(a store.Account, t store.APIToken) api.Token {
 		scopes = []string{}
 	}
 	return api.Token{Name: t.Name, User: a.Name, Scopes: scopes, Created: t.Created.UTC(), Expires: t.Expires.UTC(), LastUsed: t.LastUsed}
-}
-
-func (s *Server) audit() {
-	read(s, op("list-changes", http.MethodGet, "/v1/audit", "List who changed what, newest first"), readAudit,
-		func(ctx context.Context, tx *store.Tx, w *who, in *Paging) (api.Page[api.Change], error) {
-			return listed(*in, func(p store.Page) ([]store.Change, error) {
-				return tx.Changes(ctx, w.tenant(), p)
-			}, func(c store.Change) string { return c.ID }, shown(func(c store.Change) api.Change {
-				return api.Change{
-					ID: c.ID, At: c.At, Actor: c.Actor, Token: c.Token, Address: c.Address, Action: c.Action, Object: c.Object,
-					Before: raw(c.Before), After: raw(c.After),
-				}
-			}))
-		})
-}
-
-func raw(s string) any {
-	if s == "" {
-		return nil
-	}
-	return json.RawMessage(s)
 }
