@@ -13,7 +13,7 @@ import (
 // examine runs every check that the doctor knows.
 func (g *Gateway) examine(ctx context.Context) []api.Check {
 	probes := []doctor.Probe{
-		doctor.Database(g.store), doctor.Disk(g.store), doctor.Flash(g.cfg.StateDir, g.store), doctor.Queue(g.store), doctor.Buckets(g.examinedBuckets, func() uint64 { return g.objects.Stats().BlobsMissing }),
+		doctor.StateDir(g.cfg.StateDir), doctor.Database(g.store), doctor.Disk(g.store), doctor.Flash(g.cfg.StateDir, g.store), doctor.Queue(g.store), doctor.Buckets(g.examinedBuckets, func() uint64 { return g.objects.Stats().BlobsMissing }),
 		doctor.Functions(g.dispatcher.Stats, g.registry.Broken, g.registry.Absent), doctor.Memory(g.memory), doctor.Clock(g.clock.Load()), doctor.Listeners(g.expectedListeners), doctor.Bridges(g.examinedBridges), doctor.Uplink(g.examinedUplink), doctor.DesiredState(g.examinedDesired), doctor.Announcements(g.examinedNames),
 		doctor.Certificates(g.Certificates, g.now), doctor.Secrets(g.vault.Lost),
 		doctor.WaterStops(g.actuators.examined), doctor.Sensors(g.sensing.board.All, g.sensing.sampler.Busy),

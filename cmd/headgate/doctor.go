@@ -20,6 +20,7 @@ import (
 	"github.com/headgate-io/headgate/gateway/admin/client"
 	"github.com/headgate-io/headgate/gateway/certs"
 	"github.com/headgate-io/headgate/gateway/config"
+	"github.com/headgate-io/headgate/gateway/doctor"
 	"github.com/headgate-io/headgate/gateway/setup"
 )
 
@@ -53,8 +54,8 @@ func (a *app) doctorCommand() *cobra.Command {
 				}
 				return fmt.Errorf("%w; 'journalctl -u headgate', or 'headgate run' in a terminal, says why it ended", err)
 			}
-			// The configuration is why.
-			return a.reportChecks(append(checks, api.Check{Name: "gateway", Status: failed, Detail: "it does not answer", Advice: "mend the configuration and start it"}))
+			// What failed is why.
+			return a.reportChecks(append(checks, api.Check{Name: "gateway", Status: failed, Detail: "it does not answer", Advice: "mend what failed, and start it"}))
 		},
 	}
 	f.register(c)
@@ -156,8 +157,8 @@ func (a *app) examineConfig(f *runFlags) (checks []api.Check, cfg *config.Config
 }
 
 // examineHost looks for what keeps a gateway that does not run from starting with
-// a good configuration: TLS files that are no good, and ports that somebody else
-// has. Files that this user may not read are not judged.
+// a good configuration: TLS files that are no good, ports that somebody else has,
+// and a state folder that cannot be written. Files that this user may not read are not judged.
 func examineHost(ctx context.Context, cfg *config.Config) (checks []api.Check) {
 	look := func(what, address string, files config.TLS) {
 		if address == "" {
@@ -188,6 +189,24 @@ func examineHost(ctx context.Context, cfg *config.Config) (checks []api.Check) {
 	}
 	look("http.listen", cfg.HTTP.Listen, cfg.HTTP.TLS)
 	look("admin.listen", cfg.Admin.Listen, cfg.Admin.TLS)
+	return append(checks, examineStateDir(ctx, cfg.StateDir)...)
+}
+
+// examineStateDir looks whether a gateway could write where it keeps everything,
+// or make the folder. Where root may not nobody may; what another user may not the
+// gateway's own may, so that it is a warning.
+func examineStateDir(ctx context.Context, dir string) (checks []api.Check) {
+	for parent := filepath.Dir(dir); !exists(dir) && parent != dir; parent = filepath.Dir(dir) {
+		dir = parent
+	}
+	for _, c := range doctor.Examine(ctx, []doctor.Probe{doctor.StateDir(dir)}) {
+		if c.Status == doctor.Fail && os.Geteuid() != 0 {
+			c.Status = doctor.Warn
+		}
+		if c.Status != doctor.OK {
+			checks = append(checks, api.Check{Name: c.Name, Status: string(c.Status), Detail: c.Detail, Advice: c.Advice})
+		}
+	}
 	return checks
 }
 
