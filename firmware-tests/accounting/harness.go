@@ -245,11 +245,16 @@ func (h *harness) settle(ctx context.Context) error {
 	}
 	// A gateway is asked to send and does so in its own time: one that did not
 	// get to it yet looks like one that has nothing to send.
-	for range 4 {
+	within := settleWithin / 4
+	if h.plan.fault != "" {
+		within = 10 * time.Second // what is lost does not come
+	}
+	for end := time.Now().Add(within); ; {
 		if err := h.account(ctx); err != nil {
 			return err
 		}
-		if h.result.controller >= h.result.gateways && h.result.gateways >= h.result.driver {
+		r := h.result
+		if r.controller >= r.gateways && r.gateways >= r.driver || time.Now().After(end) {
 			break
 		}
 	}

@@ -89,9 +89,7 @@ func (e example) run(t *testing.T) {
 		s.quiet = patient
 		started := time.Now()
 		if err := e.check(t.Context(), s); err != nil {
-			logs, _ := s.Run(t.Context(), "logs")
-			done, _ := s.Run(t.Context(), "invocations")
-			t.Fatalf("%v\n\nwhat the functions logged:\n%s\nwhat they did:\n%s", err, logs, done)
+			t.Fatalf("%v\n%s", err, s.did(t.Context()))
 		}
 		for _, line := range s.report {
 			t.Log(line)
@@ -113,7 +111,7 @@ func (e example) run(t *testing.T) {
 				t.Fatalf("the check holds without %s: it shows nothing of it", name)
 			}
 			if !strings.Contains(err.Error(), e.without[name]) {
-				t.Fatalf("without %s the check says\n%v\nand nothing of %q", name, err, e.without[name])
+				t.Fatalf("without %s the check says\n%v\nand nothing of %q\n%s", name, err, e.without[name], s.did(t.Context()))
 			}
 			t.Logf("is missed: %v", err)
 		})

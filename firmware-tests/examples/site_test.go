@@ -110,6 +110,13 @@ func (s *site) until(ctx context.Context, done func() error) error {
 	}
 }
 
+// did is what the functions did, for who has to find out why a check fails.
+func (s *site) did(ctx context.Context) string {
+	logs, _ := s.Run(ctx, "logs")        // it is empty where it cannot be had
+	done, _ := s.Run(ctx, "invocations") // so is this
+	return fmt.Sprintf("\nwhat the functions logged:\n%s\nwhat they did:\n%s", logs, done)
+}
+
 // work is how many invocations there were, and whether further ones wait.
 func (s *site) work(ctx context.Context) (invocations uint64, busy bool, err error) {
 	list, err := s.Functions(ctx)
