@@ -81,13 +81,14 @@ func TestQueueDelay(t *testing.T) {
 	slow.UnderRace(t, slow.WholeGateways)
 	dir := t.TempDir()
 	r := start(t, dir)
-	r.script("late", "", notes, takes(function.Trigger{Queue: "jobs", OrderBy: "data.key"}), func(s *function.Spec) { s.Retry.MaxAge = function.Duration(time.Second) })
+	const tried = 8 * time.Second // longer than a machine stands still
+	r.script("late", "", notes, takes(function.Trigger{Queue: "jobs", OrderBy: "data.key"}), func(s *function.Spec) { s.Retry.MaxAge = function.Duration(tried) })
 	send := func(text string, delay time.Duration) {
 		t.Helper()
 		r.call(http.MethodPost, "/v1/queues", api.QueueMessage{Queue: "jobs", Payload: []byte(`{"key":1,"text":"` + text + `"}`), Delay: delay}, nil)
 	}
 	send("far", 24*time.Hour)
-	send("soon", 2500*time.Millisecond) // its delay is longer than it may be tried for
+	send("soon", tried+time.Second) // its delay is longer than it may be tried for
 	send("now", 0)
 	one := `["queue.message","jobs",{"key":1,"text":"now"}]`
 	r.eventually("late", "all", "["+one+"]")
