@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/headgate-io/headgate/gateway"
 	"github.com/headgate-io/headgate/gateway/config"
@@ -231,10 +232,23 @@ func TestBrokenProjects(t *testing.T) {
 			}
 			g.must(t, "pub", "in", "x", "--qos", "1")
 			events++
-			if n := strings.TrimSpace(g.must(t, "state", "get", "keeper", "n")); n != strconv.Itoa(events) {
-				t.Errorf("keeper had %s events of %d", n, events)
-			}
+			g.awaitCount(t, events)
 		})
+	}
+}
+
+// awaitCount waits until keeper has counted that many events: what is acknowledged
+// is handled soon, and not yet.
+func (g testGateway) awaitCount(t *testing.T, events int) {
+	t.Helper()
+	for end := time.Now().Add(time.Minute); ; time.Sleep(10 * time.Millisecond) {
+		code, out, errs := g.run(t, "state", "get", "keeper", "n")
+		if code == exitOK && strings.TrimSpace(out) == strconv.Itoa(events) {
+			return
+		}
+		if time.Now().After(end) {
+			t.Fatalf("keeper had %q events of %d: %s", out, events, errs)
+		}
 	}
 }
 
