@@ -151,9 +151,18 @@ func (a *app) changeKeys(ctx context.Context, dir string, change func(r *reposit
 }
 
 func (a *app) keysAddCommand() *cobra.Command {
+	return a.keyCommand("add", "Let another key sign", func(c *repository.Change, keys []ed25519.PublicKey) { c.Add = keys })
+}
+
+func (a *app) keysRemoveCommand() *cobra.Command {
+	return a.keyCommand("remove", "Let a key sign no more", func(c *repository.Change, keys []ed25519.PublicKey) { c.Remove = keys })
+}
+
+// keyCommand changes what one key may; put has it where the change wants it.
+func (a *app) keyCommand(verb, short string, put func(*repository.Change, []ed25519.PublicKey)) *cobra.Command {
 	var threshold int
 	c := &cobra.Command{
-		Use: "add [REPOSITORY] ROLE KEY", Short: "Let another key sign", Long: "Let another key sign." + roleHelp, Args: cobra.RangeArgs(2, 3),
+		Use: verb + " [REPOSITORY] ROLE KEY", Short: short, Long: short + "." + roleHelp, Args: cobra.RangeArgs(2, 3),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			dir, args := folderOf(args, 2)
 			return a.changeKeys(cmd.Context(), dir, func(r *repository.Repository, ring keyring.Ring) error {
@@ -161,7 +170,9 @@ func (a *app) keysAddCommand() *cobra.Command {
 				if err != nil {
 					return err
 				}
-				return r.ChangeKeys(repository.Change{Role: repository.Role(args[0]), Add: []ed25519.PublicKey{key}, Threshold: threshold})
+				change := repository.Change{Role: repository.Role(args[0]), Threshold: threshold}
+				put(&change, []ed25519.PublicKey{key})
+				return r.ChangeKeys(change)
 			})
 		},
 	}
@@ -196,25 +207,6 @@ func (a *app) keysRotateCommand() *cobra.Command {
 			})
 		},
 	}
-}
-
-func (a *app) keysRemoveCommand() *cobra.Command {
-	var threshold int
-	c := &cobra.Command{
-		Use: "remove [REPOSITORY] ROLE KEY", Short: "Let a key sign no more", Long: "Let a key sign no more." + roleHelp, Args: cobra.RangeArgs(2, 3),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			dir, args := folderOf(args, 2)
-			return a.changeKeys(cmd.Context(), dir, func(r *repository.Repository, ring keyring.Ring) error {
-				key, err := publicKey(r, ring, args[1])
-				if err != nil {
-					return err
-				}
-				return r.ChangeKeys(repository.Change{Role: repository.Role(args[0]), Remove: []ed25519.PublicKey{key}, Threshold: threshold})
-			})
-		},
-	}
-	c.Flags().IntVar(&threshold, "threshold", 0, "how many signatures the role takes from now on")
-	return c
 }
 
 func (a *app) keysSignCommand() *cobra.Command {
